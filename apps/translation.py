@@ -1,0 +1,237 @@
+"""Translate sentences: a Transformer, or an LSTM with or without attention, that reads one language and writes another.
+
+Many to many, unaligned. Trains on the help pages of LibreOffice, English to French, or on any sentence pairs of yours;
+tells its BLEU and chrF on sentences it has never seen, and exports files that run without Python.
+
+    python -m apps.translation train                                # English to French
+    python -m apps.translation train --reverse                      # French to English
+    python -m apps.translation train --data fra-eng.zip             # your pairs: .tsv, manythings .zip, or a folder
+    python -m apps.translation predict "Click on the icon to open the file."
+    python -m apps.translation evaluate
+    python -m apps.translation export
+"""
+
+import dataclasses
+from typing import Literal
+
+from keras_seq.app import App, Data, Preview
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    data: str = ""  # sentence pairs: a .tsv, a manythings.org .zip, or a folder with two line-aligned files; default: the pack that comes with the app
+    reverse: bool = False  # translate from the right language to the left: French to English
+    model: Literal["transformer", "lstm"] = "transformer"  # the family; an LSTM is smaller and slower to train
+    attention: Literal["additive", "dot", "none"] = "additive"  # of the LSTM; none is the bottleneck: the last state only
+    position: Literal["sinusoidal", "learned", "rotary", "relative", "relative_bias", "alibi"] = "sinusoidal"  # of the Transformer
+    vocab_size: int = 6000  # subword pieces, shared by both languages: enough for technical prose, and cheap logits
+    dim: int = 256  # width of every layer
+    layers: int = 3  # of the encoder and of the decoder
+    heads: int = 4  # of each attention
+    mlp_dim: int = 1024  # width inside the feed-forward: four times dim, as usual
+    dropout: float = 0.1  # small data would like more, a short training less
+    batch_tokens: int = 3072  # tokens a step, source and target: small steps learn more from little data
+    learning_rate: float = 1.5e-3  # at the end of the warm-up; it then falls along a cosine to nearly 0
+    warmup: int = 400  # steps
+    label_smoothing: float = 0.1  # keeps the model from being too sure, as in the Transformer paper
+    clip: float = 1.0  # norm of the gradient, at most
+    max_length: int = 128  # tokens of a sentence; longer pairs are left out of training
+    test: int = 1000  # distinct sentences held out of your own data for the test; the pack has its own
+    epochs: int = 10  # passes over the training data; the schedule ends with the last
+    patience: int = 4  # epochs without a better validation loss before training stops
+
+
+@dataclasses.dataclass(frozen=True)
+class Predict:
+    beams: int = 4  # width of the beam search; 1 is greedy
+    length_penalty: float = 1.0  # above 0 favours longer translations
+    temperature: float = 0.0  # above 0 draws a translation at random instead (with --beams 1)
+    top_k: int = 0  # draw from the k likeliest tokens only; 0: from all
+    top_p: float = 1.0  # draw from the likeliest tokens that hold this much probability
+    results: int = 1  # n-best translations or samples, each after its score
+    seed: int = 0  # of the draws
+
+
+@dataclasses.dataclass(frozen=True)
+class Export:
+    source_length: int = 64  # tokens of the longest source that the .tflite takes
+    max_length: int = 80  # tokens of the longest translation that it writes
+    beams: int = 4  # of the signature generate_beam, beside the greedy generate
+    sentences: int = 100  # test sentences on which the files are compared with the model
+    tolerance: float = 0.3  # BLEU that int8 may lose
+
+
+def data(config):
+    """Sentence pairs as batches of ids, and the tokenizer learned from the training pairs."""
+    from apps.data import load_translation
+    from keras_seq.data import Bucketed, Tokenizer, read_pairs, references, split_pairs
+
+    if config.data:
+        pairs = read_pairs(config.data)
+        split = split_pairs(pairs, valid=min(config.test, 2000), test=config.test)
+        train, valid, test, notes = split.train, split.valid, split.test, pairs.notes + split.notes
+    else:
+        pack = load_translation()
+        train, valid, test = pack["train"], pack["valid"], pack["test"]
+        notes = [f"LibreOffice help: {len(train):,} pairs to train, {len(valid):,} to validate, {len(test):,} to test"]
+    tokenizer = Tokenizer.train([text for pair in train for text in pair], config.vocab_size)
+
+    def bucketed(pairs, **options):
+        left, right = (tokenizer.encode(side) for side in zip(*pairs))
+        rows = {"source": right, "target": left} if config.reverse else {"source": left, "target": right}
+        return Bucketed(rows, config.batch_tokens, max_length=config.max_length, **options)
+
+    batches = bucketed(train)
+    return Data(
+        batches, bucketed(valid, shuffle=False), references(test, config.reverse),
+        assets={"tokenizer.model": tokenizer.model_proto, "schedule": {"steps": batches.steps * config.epochs}},
+        facts=[*notes, *batches.notes, f"{tokenizer.vocab_size:,} pieces"],
+        samples=references(valid, config.reverse)[:100],
+    )  # fmt: skip
+
+
+def model(config, assets):
+    """The compiled model."""
+    import keras
+
+    from keras_seq import models, training
+
+    size = tokenizer_of(assets).vocab_size
+    if config.model == "transformer":
+        net = models.TransformerSeq2Seq(
+            size, config.dim, config.heads, config.layers, config.mlp_dim, config.position, config.dropout,
+            max_length=2 * config.max_length,
+        )  # fmt: skip
+    else:
+        net = models.RecurrentSeq2Seq(
+            size, config.dim, config.dim, config.layers, attention=config.attention, dropout=config.dropout
+        )
+    schedule = training.WarmupCosine(config.learning_rate, config.warmup, assets["schedule"]["steps"])
+    optimizer = keras.optimizers.Adam(schedule, beta_2=0.98, global_clipnorm=config.clip)
+    net.compile(optimizer, training.TokenCrossEntropy(config.label_smoothing))
+    return net
+
+
+def tokenizer_of(assets):
+    from keras_seq.data import Tokenizer
+
+    return Tokenizer(assets["tokenizer.model"])
+
+
+def translate(config, model, assets, texts, **options):
+    """For each text a list of (score, translation), the best first.
+
+    Raises:
+        ValueError: for a text that is longer than the model reads.
+    """
+    from keras_seq.decoding import generate_rows
+
+    tokenizer = tokenizer_of(assets)
+    rows = tokenizer.encode(texts)
+    for text, row in zip(texts, rows):
+        if len(row) >= config.max_length:
+            raise ValueError(
+                f"expected texts of fewer than {config.max_length} tokens, got {len(row):,} in {text[:40]!r}...: "
+                "split it into sentences"
+            )
+    found = generate_rows(model, rows, **options)
+    return [[(score, tokenizer.decode([ids])[0]) for score, ids in results] for results in found]
+
+
+def predict(config, model, assets, texts, **options):
+    """Translations of texts; with `results` above 1, of each all that were asked, after their scores."""
+    if options.get("temperature"):
+        options["beams"] = 1
+    found = translate(config, model, assets, texts, **options)
+    if options.get("results", 1) == 1:
+        return [results[0][1] for results in found]
+    return [[part for score, text in results for part in (f"{score:.3f}", text)] for results in found]
+
+
+def evaluate(config, model, assets, examples):
+    """BLEU and chrF of beam search, in all and by the length of the source."""
+    texts = [source for source, _ in examples]
+    longest = config.max_length - 1
+    cut = tokenizer_of(assets)
+    texts = [text if len(row) <= longest else cut.decode([row[:longest]])[0] for text, row in zip(texts, cut.encode(texts))]
+    hypotheses = [found[0][1] for found in translate(config, model, assets, texts, beams=4, length_penalty=1.0)]
+    rows = list(zip(texts, [refs for _, refs in examples], hypotheses))
+    report = scores(rows) | {"sentences": len(rows), "beams": 4}
+    words = [(1, 5), (6, 10), (11, 20), (21, 30), (31, 1000)]
+    groups = {f"{low}-{high}" if high < 1000 else f"{low}+": [r for r in rows if low <= len(r[0].split()) <= high] for low, high in words}
+    report["by_source_words"] = {
+        name: {"sentences": len(group), "bleu": scores(group)["bleu"]} for name, group in groups.items() if group
+    }
+    return report
+
+
+def scores(rows):
+    """Corpus BLEU and chrF, cased and detokenised, with sacrebleu's signatures.
+
+    Args:
+        rows: list of (source, [reference, ...], hypothesis).
+    """
+    from sacrebleu.metrics import BLEU, CHRF
+
+    most = max(len(references) for _, references, _ in rows)
+    streams = [[refs[i] if i < len(refs) else None for _, refs, _ in rows] for i in range(most)]
+    hypotheses = [hypothesis for _, _, hypothesis in rows]
+    report = {}
+    for name, metric in (("bleu", BLEU()), ("chrf", CHRF())):
+        report[name] = round(metric.corpus_score(hypotheses, streams).score, 2)
+        report[f"{name}_signature"] = str(metric.get_signature())
+    return report
+
+
+def preview(config, model, assets, examples):
+    """What an epoch has brought: BLEU of greedy translations, three of them, and where the first looked."""
+    short = [(source, refs) for source, refs in examples if len(source.split()) <= 40]
+    found = [results[0][1] for results in translate(config, model, assets, [source for source, _ in short])]
+    rows = [(source, refs, hypothesis) for (source, refs), hypothesis in zip(short, found)]
+    texts = [f"{source}\n  wanted  {refs[0]}\n  got     {hypothesis}" for source, refs, hypothesis in rows[:3]]
+    return Preview({"val_bleu": scores(rows)["bleu"]}, texts, attention_figures(model, assets, rows[:3]))
+
+
+def attention_figures(model, assets, rows):
+    """Attention maps of some translations: which source piece each written piece looked at, mean over the heads."""
+    import numpy as np
+
+    from keras_seq import decoding, plots
+
+    tokenizer, figures = tokenizer_of(assets), {}
+    for number, (source, _, hypothesis) in enumerate(rows, 1):
+        ids, written = tokenizer.encode([source, hypothesis])
+        inputs = {"source": decoding.pad([[*ids, decoding.EOS]]), "target": decoding.pad([[decoding.BOS, *written]])}
+        weights = model.attention_weights(inputs)
+        if weights is not None:
+            weights = np.array(weights)[0].mean(axis=0)  # (T, S)
+            pieces = [[*tokenizer.pieces(text), "</s>"] for text in (source, hypothesis)]
+            figures[f"attention {number}"] = plots.attention_map(weights, *pieces)
+    return figures
+
+
+def export(config, model, assets, folder, examples, options):
+    """SavedModel and .tflite, each compared with the model on test sentences."""
+    from keras_seq import deploy
+
+    tokenizer = tokenizer_of(assets)
+    limit = options.source_length - 1
+    chosen = [(s, r) for s, r in examples if len(tokenizer.encode([s])[0]) <= limit][: options.sentences]
+    report = deploy.export_checked(
+        model, assets["tokenizer.model"], folder, [source for source, _ in chosen],
+        options.source_length, options.max_length, beams=options.beams, length_penalty=1.0,
+        card={"app": "translation", "config": dataclasses.asdict(config)},
+        metric=lambda hypotheses: scores([(s, r, h) for (s, r), h in zip(chosen, hypotheses)])["bleu"],
+        metric_name="BLEU", tolerance=options.tolerance,
+    )  # fmt: skip
+    return {"ok": report["passed"], **report}
+
+
+APP = App(
+    "translation", Config, data, model, predict, evaluate, preview, export,
+    predict_options=Predict, export_options=Export,
+    about="The pack comes from the help of LibreOffice (MPL-2.0): technical prose, and little of anything else.",
+)  # fmt: skip
+
+if __name__ == "__main__":
+    APP.main()

@@ -1,0 +1,143 @@
+"""Batches of rows of like length, in an order that is a function of the seed and the epoch alone."""
+
+import itertools
+
+import numpy as np
+
+PAD, BOS, EOS = 0, 1, 2
+CELL = 1.1  # rows whose labels differ in length by less than this factor may stand in one batch
+NOISE = 1  # and those whose sources do by less than this power of it come in any order
+
+
+class Bucketed:
+    """Rows of ids as padded batches of like length and of about equal size, for `fit`.
+
+    Each epoch lays the rows out by length, with noise so that other rows come together every time, cuts them where
+    equal shares of the tokens end, and shuffles the batches. So every epoch has the same number of steps. Nothing is
+    remembered from one to the next: the batches of epoch e follow from (seed, e), and a resumed run sees what an
+    unbroken one would have seen.
+
+    Args:
+        rows: {key: list of lists of ids}, equally many for each key, without BOS and EOS. For translation the keys are
+            `source` and `target`.
+        batch_tokens: Tokens in a batch, padding included, on average: rows x the sum of the longest of each key.
+        seed: Of the order.
+        shuffle: False for validation: always the same batches, once.
+        max_length: Rows with more tokens (EOS included) under a key are left out; `notes` says how many.
+        shifted: The key that is predicted: its input is BOS + ids and its labels are ids + EOS; `tokens` for a language
+            model. Other keys get ids + EOS.
+
+    Attributes:
+        steps: Batches in an epoch.
+        padding: Share of the tokens of epoch 0 that are padding, from the real batches; other epochs differ little.
+        notes: Sentences to print before training.
+
+    Raises:
+        ValueError: for no rows, or not equally many for each key.
+
+    Example:
+        >>> batches = Bucketed({"source": [[5, 6], [7]], "target": [[8], [9, 4]]}, batch_tokens=100)
+        >>> inputs, labels, weights = next(batches.epoch(0))
+        >>> inputs["source"].shape, inputs["target"][:, 0].tolist(), labels.shape
+        ((2, 3), [1, 1], (2, 3))
+    """
+
+    def __init__(self, rows, batch_tokens=4096, seed=0, shuffle=True, max_length=None, shifted="target"):
+        if shifted not in rows or len({len(column) for column in rows.values()}) != 1:
+            counts = {key: len(column) for key, column in rows.items()}
+            raise ValueError(f"rows: expected a key {shifted!r} and equally many rows for each key, got {counts}")
+        self.seed, self.shuffle, self.shifted = seed, shuffle, shifted
+        self._lengths = np.array([[len(row) + 1 for row in column] for column in rows.values()]).T  # (rows, keys)
+        self._rows = np.flatnonzero((self._lengths <= (max_length or np.inf)).all(axis=1))
+        if not len(self._rows):
+            raise ValueError(f"rows: expected at least one row of at most {max_length} tokens, got none out of "
+                             f"{len(self._lengths)}")
+        self._columns = {key: _flat(column, key == shifted) for key, column in rows.items()}
+        for _ in range(2):  # without padding, then with it
+            self.steps = self._steps(batch_tokens)
+        self.padding = float(1 - self._lengths[self._rows].sum() / self._padded())
+        self.notes = self._notes(max_length)
+
+    steps = None
+
+    def _steps(self, batch_tokens):
+        tokens = self._lengths[self._rows].sum() if self.steps is None else self._padded()
+        return min(len(self._rows), -(-int(tokens) // batch_tokens))
+
+    def _padded(self):
+        """Tokens of epoch 0, padding included."""
+        return sum(len(rows) * self._lengths[rows].max(axis=0).sum() for rows in self._batches(0))
+
+    def _batches(self, epoch):
+        """The row numbers of each batch of an epoch: rows in order of length, cut where equal shares of tokens end."""
+        random = np.random.default_rng((self.seed, epoch))
+        order = self._rows[self._order(self._lengths[self._rows], random if self.shuffle else None)]
+        batches = np.split(order, _cuts(np.cumsum(self._lengths[order].sum(axis=1)), self.steps))
+        return [batches[i] for i in random.permutation(self.steps)] if self.shuffle else batches
+
+    def _order(self, lengths, random):
+        """Rows by cells of the last key's length, inside a cell by the other lengths, up and down in turns."""
+        draw = (lambda *shape: np.full(shape, 0.5)) if random is None else (lambda *shape: random.random(shape))
+        logs = np.log(lengths) / np.log(CELL)  # (rows, keys)
+        cells = np.floor(logs[:, -1] + draw(1))
+        noisy = logs[:, :-1].sum(axis=1) + NOISE * draw(len(logs))
+        return np.lexsort((np.where(cells % 2, noisy, -noisy), cells))
+
+    def epoch(self, epoch=0):
+        """Yields (inputs, labels, weights) of an epoch as arrays: {key: (B, T) int32}, (B, T) int32, (B, T) float32."""
+        for rows in self._batches(epoch):
+            inputs = {key: _padded(*column, rows) for key, column in self._columns.items()}
+            both = inputs[self.shifted]  # BOS + ids + EOS
+            inputs[self.shifted] = np.where(both[:, 1:] == PAD, PAD, both[:, :-1])
+            yield inputs, both[:, 1:], (both[:, 1:] != PAD).astype(np.float32)
+
+    def dataset(self, epoch=0):
+        """A `tf.data.Dataset` for `fit(..., steps_per_epoch=batches.steps, initial_epoch=epoch, shuffle=False)`.
+
+        With `shuffle` it is endless: it begins with `epoch` and goes on with the ones after, each `steps` batches long.
+        Without, it is one epoch long.
+        """
+        import tensorflow as tf
+
+        def generate():
+            for number in itertools.count(epoch) if self.shuffle else [epoch]:
+                yield from self.epoch(number)
+
+        spec = tf.TensorSpec((None, None), tf.int32)
+        inputs = dict.fromkeys(self._columns, spec)
+        data = tf.data.Dataset.from_generator(
+            generate, output_signature=(inputs, spec, tf.TensorSpec((None, None), tf.float32)))
+        options = tf.data.Options()
+        options.autotune.enabled = False  # with it an epoch now and then waits at its end for a timer
+        cardinality = tf.data.INFINITE_CARDINALITY if self.shuffle else self.steps
+        return data.apply(tf.data.experimental.assert_cardinality(cardinality)).prefetch(4).with_options(options)
+
+    def _notes(self, max_length):
+        notes = [f"{len(self._rows):,} rows in {self.steps:,} batches, {self.padding:.1%} of the tokens are padding"]
+        if dropped := len(self._lengths) - len(self._rows):
+            notes.append(f"left out {dropped:,} row{'s' * (dropped > 1)} longer than {max_length} tokens")
+        return notes
+
+
+def _flat(column, shifted):
+    """All rows one after another in one array, and where each begins, with one more for the end."""
+    begin = [BOS] if shifted else []
+    flat = np.array([token for row in column for token in (*begin, *row, EOS)], np.int32)
+    starts = np.cumsum([0] + [len(row) + 1 + len(begin) for row in column])
+    return flat, starts
+
+
+def _padded(flat, starts, rows):
+    """Rows as one array (B, T), PAD after the end of each."""
+    lengths = starts[rows + 1] - starts[rows]
+    columns = np.arange(lengths.max())
+    index = np.minimum(starts[rows][:, None] + columns, len(flat) - 1)  # (B, T)
+    return np.where(columns < lengths[:, None], flat[index], PAD).astype(np.int32)
+
+
+def _cuts(tokens, steps):
+    """Where `steps` shares of about equal size end, none of them empty, given the cumulated tokens of the rows."""
+    number = np.arange(1, steps)
+    cuts = np.searchsorted(tokens, tokens[-1] / steps * number)
+    cuts = np.maximum.accumulate(np.maximum(cuts - number, 0)) + number
+    return np.minimum(cuts, len(tokens) - steps + number)

@@ -1,0 +1,293 @@
+"""Writing a sequence token by token: greedy, beam search and sampling are one loop with another choice in it."""
+
+import weakref
+
+import keras
+import numpy as np
+from keras import ops, tree
+
+PAD, BOS, EOS, UNK = 0, 1, 2, 3
+NEVER = -1e9
+
+
+def generate(
+    model, inputs, max_length=64, beams=1, length_penalty=0.6, temperature=0.0, top_k=0, top_p=1.0,
+    results=1, seed=0, bos=BOS, eos=EOS, pad=PAD,
+):  # fmt: skip
+    """Write the best, or sampled, continuations of some inputs.
+
+    The loop is compiled once for a model, these options and a shape. The encoder runs once; keys and values are cached.
+
+    Args:
+        model: any model with `start` and `step`.
+        inputs: what `model.start` takes, arrays with a batch axis of size B.
+        max_length: tokens to write at most, EOS included.
+        beams: width of the beam search; 1 is greedy.
+        length_penalty: beams are ranked by log p / ((5 + length) / 6) ** length_penalty.
+        temperature: above 0, tokens are drawn from softmax(logits / temperature) instead.
+        top_k: draw from the k likeliest tokens only; 0 for all.
+        top_p: draw from the likeliest tokens that hold this much probability together; 1 for all.
+        results: how many results for each input: the n best beams, or n samples.
+        seed: of the samples; the same seed gives the same tokens.
+        bos, eos, pad: the tokens that begin, end and fill a sequence.
+
+    Returns:
+        tokens int32 (B, results, max_length), without BOS, and their scores (B, results), float32, best first for beams.
+        A score is log p, divided by the length penalty for beams.
+
+    Raises:
+        ValueError: for options that do not fit together.
+
+    Reference: length penalty: Wu et al. 2016; top-k: Fan et al. 2018; top-p: Holtzman et al. 2020.
+    """
+    options = dict(
+        max_length=max_length, beams=beams, length_penalty=length_penalty, temperature=temperature,
+        top_k=top_k, top_p=top_p, results=results, bos=bos, eos=eos, pad=pad,
+    )  # fmt: skip
+    check(**options)
+    inputs = {name: ops.convert_to_tensor(value) for name, value in inputs.items()}
+    batch = int(next(iter(inputs.values())).shape[0])
+    noise = np.random.default_rng(seed).random((max_length, batch * results), dtype="float32")
+    return compiled(model, tuple(options.items()))(inputs, ops.convert_to_tensor(noise))
+
+
+def check(max_length, beams, temperature, top_k, top_p, results, **_):
+    """Say what does not fit together before anything is compiled."""
+    for name, value, low in (("max_length", max_length, 1), ("beams", beams, 1), ("results", results, 1), ("top_k", top_k, 0)):
+        if value < low:
+            raise ValueError(f"{name} must be at least {low}; got {value}.")
+    if temperature < 0 or not 0 < top_p <= 1:
+        raise ValueError(f"temperature must be 0 or more and top_p in (0, 1]; got {temperature} and {top_p}.")
+    if temperature > 0 and beams > 1:
+        raise ValueError(f"choose beams={beams} or temperature={temperature}: a beam search draws nothing.")
+    if temperature == 0 and results > beams:
+        raise ValueError(f"a beam search of {beams} has no {results} results; raise beams, or draw with temperature > 0.")
+
+
+def search(
+    model, inputs, noise=None, max_length=64, beams=1, length_penalty=0.6, temperature=0.0, top_k=0, top_p=1.0,
+    results=1, bos=BOS, eos=EOS, pad=PAD,
+):  # fmt: skip
+    """`generate` as one pure function of tensors, to be traced by a compiler or an exporter.
+
+    Args:
+        noise: float32 (max_length, B * results), uniform in [0, 1), for sampling; may be None otherwise.
+    """
+    width = results if temperature > 0 else beams
+    batch = ops.shape(tree.flatten(inputs)[0])[0]
+    rows = batch * width  # R
+    memory, state = model.start(inputs, max_length)
+    if width > 1:
+        memory, state = tree.map_structure(lambda x: ops.repeat(x, width, axis=0), (memory, state))
+
+    def choose(index, logits, score, done):
+        if temperature > 0:
+            return draw(logits, score, done, noise[index], temperature, top_k, top_p, pad)
+        return expand(logits, score, done, width, pad) if width > 1 else best(logits, score, done, pad)
+
+    def unfinished(index, tokens, last, score, done, state):
+        return ops.logical_not(ops.all(done))
+
+    def write(index, tokens, last, score, done, state):
+        logits, state = model.step(last, index, memory, state)
+        new, score, parent = choose(index, ops.cast(ops.squeeze(logits, 1), "float32"), score, done)
+        if parent is not None:
+            tokens, done, state = tree.map_structure(lambda x: ops.take(x, parent, axis=0), (tokens, done, state))
+        last = ops.expand_dims(new, 1)
+        tokens = ops.slice_update(tokens, (0, index), last)
+        return index + 1, tokens, last, score, ops.logical_or(done, ops.equal(new, eos)), state
+
+    start = (
+        ops.convert_to_tensor(0, dtype="int32"),
+        ops.full((rows, max_length), pad, dtype="int32"),
+        ops.full((rows, 1), bos, dtype="int32"),
+        first_scores(batch, width, beams),
+        ops.zeros((rows,), dtype="bool"),
+        state,
+    )
+    _, tokens, _, score, _, _ = ops.while_loop(unfinished, write, start, maximum_iterations=max_length)
+    tokens, score = ops.reshape(tokens, (batch, width, max_length)), ops.reshape(score, (batch, width))
+    return rank(tokens, score, length_penalty, results, pad) if beams > 1 else (tokens, score)
+
+
+def first_scores(batch, width, beams):
+    """(R,) zeros; of the beams of one row only the first may begin, as they are all alike."""
+    score = np.zeros(width, "float32")
+    if beams > 1:
+        score[1:] = NEVER
+    return ops.reshape(ops.broadcast_to(score, (batch, width)), (-1,))
+
+
+def log_normaliser(logits):
+    """log of the sum of exp: (R, V) -> (R, 1)."""
+    return ops.logsumexp(logits, axis=-1, keepdims=True)
+
+
+def pick(values, index):
+    """values[r, index[r]] for every row: (R, M), (R,) -> (R,)."""
+    rows, width = ops.shape(values)
+    return ops.take(ops.reshape(values, (-1,)), ops.arange(rows, dtype="int32") * width + index)
+
+
+def best(logits, score, done, pad):
+    """Greedy: the likeliest token of each row (R, V) -> (R,)."""
+    top, new = ops.top_k(logits, 1)  # not argmax: Keras' compares bits, for which a phone has no op
+    new = ops.cast(ops.squeeze(new, -1), "int32")
+    gain = ops.squeeze(top - log_normaliser(logits), -1)
+    return ops.where(done, pad, new), score + ops.where(done, 0.0, gain), None
+
+
+def draw(logits, score, done, noise, temperature, top_k, top_p, pad):
+    """Sampling: the token at which the cumulative probability passes the noise (R,)."""
+    shaped = nucleus(likeliest(logits / temperature, top_k), top_p)
+    below = ops.cumsum(ops.softmax(shaped, axis=-1), axis=-1) <= ops.expand_dims(noise, -1)
+    new = ops.minimum(ops.sum(ops.cast(below, "int32"), axis=-1), last_allowed(shaped))
+    gain = pick(logits - log_normaliser(logits), new)
+    return ops.where(done, pad, new), score + ops.where(done, 0.0, gain), None
+
+
+def last_allowed(logits):
+    """The highest token that may be drawn, for a noise that rounding puts above every cumulative probability."""
+    numbers = ops.arange(logits.shape[-1], dtype="int32")
+    return ops.max(ops.where(logits > NEVER, numbers, 0), axis=-1)
+
+
+def likeliest(logits, top_k):
+    """Only the top_k largest logits stay; 0 keeps all."""
+    if not top_k or top_k >= logits.shape[-1]:
+        return logits
+    least = ops.top_k(logits, top_k)[0][:, -1:]
+    return ops.where(logits < least, NEVER, logits)
+
+
+def nucleus(logits, top_p):
+    """Only the fewest tokens that hold top_p of the probability stay."""
+    if top_p >= 1:
+        return logits
+    ordered = ops.top_k(logits, logits.shape[-1])[0]
+    p = ops.softmax(ordered, axis=-1)
+    kept = ops.cumsum(p, axis=-1) - p < top_p  # the first one always
+    least = ops.min(ops.where(kept, ordered, -NEVER), axis=-1, keepdims=True)
+    return ops.where(logits < least, NEVER, logits)
+
+
+def expand(logits, score, done, beams, pad):
+    """Beam search: the K best continuations of K beams. A finished beam goes on with PAD alone, at no cost.
+
+    Args:
+        logits: (B*K, V).
+        score: (B*K,), log p so far.
+        done: bool (B*K,).
+
+    Returns:
+        tokens, scores and parents, each (B*K,); a parent is the row that a continuation goes on from.
+    """
+    k = min(beams, logits.shape[-1])
+    top, tokens = ops.top_k(logits, k)  # (B*K, k): the best of each beam first, of all beams after
+    finished = ops.expand_dims(done, -1)
+    gain = ops.where(finished, np.where(np.arange(k) == 0, 0.0, NEVER).astype("float32"), top - log_normaliser(logits))
+    total = ops.reshape(ops.expand_dims(score, -1) + gain, (-1, beams * k))  # (B, K*k)
+    score, place = ops.top_k(total, beams)
+    batch = ops.shape(total)[0]
+    place = ops.reshape(ops.cast(place, "int32") + offsets(batch, beams * k), (-1,))  # into (B*K*k,)
+    tokens = ops.reshape(ops.where(finished, pad, ops.cast(tokens, "int32")), (-1,))
+    return ops.take(tokens, place), ops.reshape(score, (-1,)), ops.floor_divide(place, k)
+
+
+def offsets(batch, width):
+    """Where each row begins in a flattened (B, width): (B, 1)."""
+    return ops.expand_dims(ops.arange(batch, dtype="int32") * width, -1)
+
+
+def rank(tokens, score, length_penalty, results, pad):
+    """The best `results` of (B, K, L) tokens by penalised score, best first."""
+    batch, beams, size = ops.shape(tokens)
+    length = ops.sum(ops.cast(ops.not_equal(tokens, pad), "float32"), axis=-1)
+    score = score / ops.power((5.0 + length) / 6.0, length_penalty)
+    score, order = ops.top_k(score, results)
+    place = ops.reshape(ops.cast(order, "int32") + offsets(batch, beams), (-1,))
+    tokens = ops.take(ops.reshape(tokens, (-1, size)), place, axis=0)
+    return ops.reshape(tokens, (batch, results, size)), score
+
+
+COMPILED = weakref.WeakKeyDictionary()  # model -> {options: compiled search}; graphs hold variables, not the model
+
+
+def compiled(model, options):
+    """The search for these options, compiled for the backend in use."""
+    functions = COMPILED.setdefault(model, {})
+    if options not in functions:
+        functions[options] = compile_search(model, dict(options))
+    return functions[options]
+
+
+def compile_search(model, options):
+    """tf.function, jax.jit, or plain torch without gradients."""
+    backend, reference = keras.backend.backend(), weakref.ref(model)
+
+    def run(inputs, noise):
+        return search(reference(), inputs, noise, **options)
+
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        return tf.function(run, reduce_retracing=True, autograph=False)
+    if backend == "jax":
+        return jit(run, model.variables)
+    import torch
+
+    return torch.no_grad()(run)
+
+
+def jit(run, variables):
+    """jax.jit with the weights as an argument, so that training after the first call is seen."""
+    import jax
+
+    @jax.jit
+    def pure(values, *args):
+        with keras.StatelessScope(state_mapping=list(zip(variables, values))):
+            return run(*args)
+
+    return lambda *args: pure([variable.value for variable in variables], *args)
+
+
+SIZES = (32, 64, 128, 256, 512)  # targets are given room in these steps, so that few loops are compiled
+
+
+def generate_rows(model, rows, max_length=None, batch=64, **options):
+    """`generate` for sources of any length: sorted by length, padded, and given back in their order.
+
+    Args:
+        model: a sequence-to-sequence model.
+        rows: lists of source ids, without BOS and EOS.
+        max_length: tokens to write at most; half as many again as the source has, and 16 more, when left out.
+        batch: rows a call.
+        options: of `generate`.
+
+    Returns:
+        For each row a list of (score, ids), the best first; ids without PAD and EOS.
+    """
+    found = [None] * len(rows)
+    order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
+    for begin in range(0, len(rows), batch):
+        chosen = order[begin : begin + batch]
+        source = pad([[*rows[i], EOS] for i in chosen])
+        tokens, scores = generate(model, {"source": source}, max_length or room(source.shape[1]), **options)
+        tokens, scores = ops.convert_to_numpy(tokens).tolist(), ops.convert_to_numpy(scores).tolist()
+        for i, results, values in zip(chosen, tokens, scores):
+            found[i] = [(value, [t for t in ids if t not in (PAD, EOS)]) for value, ids in zip(values, results)]
+    return found
+
+
+def room(source_length):
+    """How many tokens a target may need, from SIZES."""
+    wanted = source_length * 3 // 2 + 16
+    return next((size for size in SIZES if size >= wanted), wanted)
+
+
+def pad(rows):
+    """Lists of ids as one int32 array (B, T), PAD after the end of each."""
+    padded = np.full((len(rows), max(map(len, rows))), PAD, "int32")
+    for row, ids in zip(padded, rows):
+        row[: len(ids)] = ids
+    return padded

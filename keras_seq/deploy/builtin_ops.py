@@ -1,0 +1,93 @@
+"""What is inside a .tflite: its ops, where they stand, and a clear error for those that a phone has no kernel for."""
+
+import collections
+
+VARIABLE_OPS = ("VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE")
+
+ADVICE = {
+    "Flex": "it is a TensorFlow op without a builtin counterpart; write it with ops that have one "
+    "(for example expand_dims instead of x[:, None], gelu instead of erf, a while loop instead of a TensorArray)",
+    "Custom": "only a runtime that was built with this op can load the file; write it with builtin ops",
+    "Variable": "a weight was not tracked and the file would hold it uninitialised, or a layer keeps state between "
+    "calls; state goes in and comes out of `step`",
+}
+
+Op = collections.namedtuple("Op", "name place")
+
+
+class UnsupportedOps(ValueError):
+    """A model was converted to something that does not run with builtin ops alone."""
+
+
+def read_ops(content):
+    """All operators of a .tflite file.
+
+    Args:
+        content: bytes of the file.
+
+    Returns:
+        list of `Op(name, place)`: the builtin op's name, or "CUSTOM:name"; and the tensor it writes, whose name begins
+        with that of the layer.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.Model.GetRootAsModel(content, 0)
+    names = [_op_name(model.OperatorCodes(i), schema) for i in range(model.OperatorCodesLength())]
+    found = []
+    for i in range(model.SubgraphsLength()):
+        graph = model.Subgraphs(i)
+        for j in range(graph.OperatorsLength()):
+            op = graph.Operators(j)
+            found.append(Op(names[op.OpcodeIndex()], _place(graph, op)))
+    return found
+
+
+def check_ops(content):
+    """Returns the number of each op, and raises where one of them is not builtin.
+
+    Raises:
+        UnsupportedOps: for Flex, custom and resource-variable ops, with their names, places and what to do.
+    """
+    found = read_ops(content)
+    offending = [op for op in found if kind(op.name)]
+    if offending:
+        raise UnsupportedOps(describe(offending))
+    return collections.Counter(op.name for op in found)
+
+
+def kind(name):
+    """"Flex", "Custom" or "Variable" for an op that may not be in the file, otherwise None."""
+    if name in VARIABLE_OPS:
+        return "Variable"
+    if name.startswith("CUSTOM:"):
+        return "Flex" if name.startswith("CUSTOM:Flex") else "Custom"
+    return None
+
+
+def describe(offending):
+    """One line that names the ops and layers, then a line for each kind that says what to do."""
+    places = collections.defaultdict(dict)
+    for op in offending:
+        places[op.name.removeprefix("CUSTOM:")][op.place] = None
+    listed = "; ".join(f"{name} ({', '.join(list(where)[:3])})" for name, where in sorted(places.items()))
+    advice = [f"{key}: {ADVICE[key]}." for key in sorted({kind(op.name) for op in offending})]
+    return "\n".join([f"Expected builtin ops only in the .tflite file; got {listed}.", *advice])
+
+
+def _op_name(code, schema):
+    number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
+    if number == schema.BuiltinOperator.CUSTOM:
+        return "CUSTOM:" + code.CustomCode().decode()
+    return _builtin_names(schema)[number]
+
+
+def _builtin_names(schema):
+    return {value: key for key, value in vars(schema.BuiltinOperator).items() if not key.startswith("_")}
+
+
+def _place(graph, op):
+    """The name of the tensor that `op` writes (or reads, where it writes none), without what the converter adds."""
+    index = op.Outputs(0) if op.OutputsLength() else op.Inputs(0) if op.InputsLength() else -1
+    name = (graph.Tensors(index).Name() or b"").decode() if index >= 0 else ""
+    name = name.split(";")[0].removesuffix("/" + "Identity")
+    return name or "unnamed"

@@ -1,0 +1,34 @@
+"""Files inside a .tflite: the vocabulary and a JSON card travel with the weights.
+
+A .tflite is a flatbuffer; a zip archive is appended to it (the "associated files" layout). An interpreter reads the
+first and ignores the second, any unzip the other way round.
+"""
+
+import io
+import json
+import zipfile
+
+VOCABULARY, CARD = "tokenizer.model", "card.json"
+
+
+def add_files(content, files):
+    """A .tflite with a zip archive of {name: bytes} behind it; the flatbuffer itself stays as it is."""
+    buffer = io.BytesIO()
+    buffer.write(content)
+    with zipfile.ZipFile(buffer, "a") as archive:
+        for name, data in sorted(files.items()):
+            archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), data)  # same input, same bytes
+    return buffer.getvalue()
+
+
+def read_files(path):
+    """{name: bytes} of what lies behind the flatbuffer; empty where nothing does."""
+    if not zipfile.is_zipfile(path):
+        return {}
+    with zipfile.ZipFile(path) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def with_card(content, tokenizer_proto, card):
+    """The file as it is handed on: with its vocabulary and a JSON card."""
+    return add_files(content, {VOCABULARY: tokenizer_proto, CARD: json.dumps(card, indent=1).encode()})

@@ -1,0 +1,112 @@
+"""One .tflite file for a phone: all signatures on one copy of the weights, builtin ops only."""
+
+import contextlib
+import re
+import tempfile
+
+from keras_seq.deploy import builtin_ops, rnn, signatures
+
+FORMATS = ("f32", "int8")
+
+
+def convert_seq2seq(model, shapes, formats=FORMATS, beams=1, length_penalty=0.6):
+    """A model with `start` and `step` as .tflite files.
+
+    Args:
+        model: in float32.
+        shapes: `signatures.Shapes`; all three fixed for phones and browsers, whose runtimes cannot resize.
+        formats: of "f32" and "int8". int8 is dynamic: weights in int8, per row, activations quantised as they come.
+        beams: above 1 adds `generate_beam`.
+
+    Returns:
+        dict format -> bytes, and the description of the signatures for the card.
+
+    Raises:
+        ValueError: for an unknown format.
+        builtin_ops.UnsupportedOps: where an op is left that a plain runtime has no kernel for.
+    """
+    if unknown := [name for name in formats if name not in FORMATS]:
+        raise ValueError(f"Expected formats of {', '.join(FORMATS)}; got {', '.join(unknown)}.")
+    with rnn.recurrent_loops(), shared_table():
+        module, functions = signatures.seq2seq_module(model, shapes, beams, length_penalty)
+    return convert(module, functions, formats), signatures.describe(functions)
+
+
+def convert(module, functions, formats=FORMATS):
+    """Concrete functions by name, over the variables that `module` tracks, as one file a format."""
+    import tensorflow as tf
+
+    with tempfile.TemporaryDirectory() as folder, signatures.quiet():
+        tf.saved_model.save(module, folder, signatures=functions)
+        return {name: _convert(folder, list(functions), name) for name in formats}
+
+
+@contextlib.contextmanager
+def shared_table():
+    """While this is open, embeddings are looked up in a way that the converter knows as one builtin op.
+
+    Of a GATHER it quantises no table, and keeps a second copy for the logits that are tied to it.
+    """
+    from keras_seq.layers import embeddings
+
+    kept, embeddings.lookup = embeddings.lookup, _lookup()
+    try:
+        yield
+    finally:
+        embeddings.lookup = kept
+
+
+def _lookup():
+    import tensorflow as tf
+    from keras import ops
+
+    @tf.function(experimental_implements="embedding_matmul", autograph=False)
+    def rows(table, tokens):  # tokens of rank 1
+        return tf.gather(table, tokens)
+
+    def lookup(table, tokens):
+        table = ops.convert_to_tensor(table)
+        vectors = rows(table, tf.reshape(tokens, [-1]))
+        return ops.reshape(vectors, (*ops.shape(tokens), table.shape[-1]))
+
+    return lookup
+
+
+def _convert(folder, names, form):
+    import tensorflow as tf
+    from tensorflow.lite.python.convert import ConverterError  # not public: what `convert` raises
+
+    try:
+        content = _converter(folder, names, form, [tf.lite.OpsSet.TFLITE_BUILTINS]).convert()
+    except ConverterError as error:
+        raise builtin_ops.UnsupportedOps(_explain(folder, names, error)) from None  # its text is the whole graph
+    builtin_ops.check_ops(content)
+    return content
+
+
+def _converter(folder, names, form, ops):
+    import tensorflow as tf
+
+    converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=names)
+    converter.target_spec.supported_ops = ops
+    converter.experimental_enable_resource_variables = False
+    if form == "int8":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    return converter
+
+
+def _explain(folder, names, error):
+    """What stood in the way of builtin ops: converted once more with every op allowed, then looked at."""
+    import tensorflow as tf
+    from tensorflow.lite.python.convert import ConverterError
+
+    converter = _converter(folder, names, "f32", [tf.lite.OpsSet.TFLITE_BUILTINS, tf.lite.OpsSet.SELECT_TF_OPS])
+    converter.allow_custom_ops = True
+    try:
+        offending = [op for op in builtin_ops.read_ops(converter.convert()) if builtin_ops.kind(op.name)]
+    except ConverterError:
+        offending = []
+    if offending:
+        return builtin_ops.describe(offending)
+    ops = sorted(set(re.findall(r"tf\.\w+", str(error)))) or ["an op that the converter does not name"]
+    return f"Expected builtin ops only in the .tflite file; the converter cannot translate {', '.join(ops)}."

@@ -1,0 +1,172 @@
+"""The methods of a sequence-to-sequence model as graph functions with stable names and shapes.
+
+| signature | inputs | outputs |
+|---|---|---|
+| `encode` | `source` (B, S) int32 | `memory_*`, `state_*`: what `start` returns, flattened |
+| `decode_step` | `tokens` (B, 1) int32, `index` () int32, `memory_*`, `state_*` | `logits` (B, V), `state_*` |
+| `generate` | `source` (B, S) int32 | `tokens` (B, T) int32, `scores` (B,) float32: greedy |
+| `generate_beam` | `source` (B, S) int32 | the same, of the best beam; only where beams were asked for |
+
+Names of nested tensors are their paths: `memory_kv_0_k`, `state_1_v`, `state_0_h`. An input and an output of
+`decode_step` with the same name are the same tensor one step apart. `source` holds ids, EOS, then PAD; `tokens` of
+`generate` no BOS, then ids, EOS and PAD; `decode_step` begins with BOS at index 0.
+"""
+
+import contextlib
+import dataclasses
+import logging
+
+from keras import tree
+
+
+@dataclasses.dataclass(frozen=True)
+class Shapes:
+    """The sizes that are fixed in an exported graph; None is a size that is known only when it runs."""
+
+    batch: int | None = 1
+    source_length: int | None = 64
+    max_length: int = 64  # of what is generated, EOS included; also the length of the key and value cache
+
+
+def check_float32(model):
+    """Raises ValueError where a layer computes in another type than float32."""
+    found = sorted({layer.compute_dtype for layer in model._flatten_layers()} - {"float32", None})
+    if found:
+        raise ValueError(
+            f"Expected a model that computes in float32 to export; got layers in {found}. "
+            'Call keras.config.set_dtype_policy("float32"), build the model again and load its weights.'
+        )
+
+
+def seq2seq_module(model, shapes, beams=1, length_penalty=0.6):
+    """The model's weights and its signatures, ready for `tf.saved_model.save`.
+
+    Args:
+        model: with `start` and `step`, in float32.
+        shapes: `Shapes`.
+        beams: above 1 adds the signature `generate_beam`.
+
+    Returns:
+        tf.Module that tracks the weights (a converter leaves untracked ones uninitialised, without a word), and a dict
+        of its concrete functions by name.
+    """
+    import tensorflow as tf
+
+    check_float32(model)
+    module = tf.Module(name="model")
+    module.tracked = [variable.value for variable in model.variables]
+    model = EmptyAtRunTime(model)
+    encode, nests = _encode(model, shapes)
+    signatures = {"encode": encode, "decode_step": _decode_step(model, encode, nests, shapes)}
+    signatures["generate"] = _generate(model, shapes)
+    if beams > 1:
+        signatures["generate_beam"] = _generate(model, shapes, beams=beams, length_penalty=length_penalty)
+    return module, signatures
+
+
+class EmptyAtRunTime:
+    """A model whose empty caches are made when it runs: as constants they would be stored in every signature."""
+
+    def __init__(self, model):
+        self.model, self.step = model, model.step
+
+    def start(self, inputs, length):
+        memory, state = self.model.start(inputs, length)
+        return memory, tree.map_structure(lambda x: _not_folded(x, inputs["source"]), state)
+
+
+def flatten(prefix, nest):
+    """{"memory_kv_0_k": tensor, ...} of a nest of tensors."""
+    return {"_".join([prefix, *map(str, path)]): leaf for path, leaf in tree.flatten_with_path(nest)}
+
+
+def describe(signatures):
+    """{signature: {"inputs": {name: {"shape", "dtype"}}, "outputs": {...}}}, JSON-able; None is a dynamic size."""
+    return {
+        name: {
+            "inputs": {spec.name: _facts(spec) for spec in tree.flatten(function.structured_input_signature)},
+            "outputs": {key: _facts(spec) for key, spec in sorted(function.structured_outputs.items())},
+        }
+        for name, function in signatures.items()
+    }
+
+
+def _not_folded(x, tokens):
+    """Zeros as a FILL with a zero that the converter cannot know, as no token is negative; others as they are."""
+    import tensorflow as tf
+
+    value = tf.get_static_value(x)
+    if value is None or value.any():
+        return x
+    return tf.fill(x.shape, tf.cast(tf.reduce_max(tokens) < 0, x.dtype))
+
+
+def _facts(spec):
+    return {"shape": list(spec.shape), "dtype": spec.dtype.name}
+
+
+def _trace(function, **specs):
+    """The graph of `function(**tensors)`, whose inputs are named after the arguments."""
+    import tensorflow as tf
+
+    named = {name: tf.TensorSpec(spec.shape, spec.dtype, name=name) for name, spec in specs.items()}
+    return tf.function(function, autograph=False).get_concrete_function(**named)
+
+
+def _source(shapes):
+    import tensorflow as tf
+
+    return tf.TensorSpec((shapes.batch, shapes.source_length), "int32")
+
+
+def _encode(model, shapes):
+    """The function, and the nests that `start` returned while it was traced (only their structure is of use)."""
+    nests = {}
+
+    def encode(source):
+        nests["memory"], nests["state"] = model.start({"source": source}, shapes.max_length)
+        return {**flatten("memory", nests["memory"]), **flatten("state", nests["state"])}
+
+    return _trace(encode, source=_source(shapes)), nests
+
+
+def _decode_step(model, encode, nests, shapes):
+    import tensorflow as tf
+
+    def decode_step(tokens, index, **flat):
+        memory, state = (
+            tree.pack_sequence_as(nest, [flat[name] for name in flatten(prefix, nest)])
+            for prefix, nest in nests.items()
+        )
+        logits, state = model.step(tokens, index, memory, state)
+        return {"logits": tf.squeeze(logits, 1), **flatten("state", state)}
+
+    specs = {"tokens": tf.TensorSpec((shapes.batch, 1), "int32"), "index": tf.TensorSpec((), "int32")}
+    return _trace(decode_step, **specs, **encode.structured_outputs)
+
+
+def _generate(model, shapes, beams=1, length_penalty=0.6):
+    from keras_seq.decoding import search
+
+    def generate(source):
+        found = search(
+            model, {"source": source}, None, max_length=shapes.max_length, beams=beams, length_penalty=length_penalty
+        )
+        tokens, scores = found
+        return {"tokens": tokens[:, 0], "scores": scores[:, 0]}
+
+    return _trace(generate, source=_source(shapes))
+
+
+@contextlib.contextmanager
+def quiet():
+    """Without TensorFlow's notes on assets and signatures."""
+    loggers = [logging.getLogger(name) for name in ("tensorflow", "absl")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels):
+            logger.setLevel(level)

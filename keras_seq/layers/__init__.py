@@ -1,0 +1,18 @@
+"""Layers for sequence models; they need Keras only and run on every backend."""
+
+from keras_seq.layers import masks, positions
+from keras_seq.layers.attention import AdditiveAttention, Attention, DotProductAttention, MultiHeadAttention, attend
+from keras_seq.layers.core import Linear
+from keras_seq.layers.embeddings import TokenEmbedding
+from keras_seq.layers.masks import attention_mask, padding_mask
+from keras_seq.layers.positions import ALiBi, Learned, Position, Relative, RelativeBias, Rotary, Sinusoidal
+from keras_seq.layers.recurrent import RecurrentDecoder, RecurrentEncoder
+from keras_seq.layers.transformer import Block, FeedForward, TransformerDecoder, TransformerEncoder
+
+__all__ = [
+    "masks", "positions", "attend", "attention_mask", "padding_mask",
+    "Position", "Sinusoidal", "Learned", "Rotary", "Relative", "RelativeBias", "ALiBi",
+    "Attention", "AdditiveAttention", "DotProductAttention", "MultiHeadAttention", "Linear",
+    "TokenEmbedding", "FeedForward", "Block", "TransformerEncoder", "TransformerDecoder",
+    "RecurrentEncoder", "RecurrentDecoder",
+]  # fmt: skip

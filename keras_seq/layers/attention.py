@@ -1,0 +1,339 @@
+"""Attention: softmax(score(q, k) + bias) v. The kinds differ in the score; everything else is written once."""
+
+import keras
+from keras import ops
+
+from keras_seq.layers import masks, positions
+from keras_seq.layers.core import Linear, register
+
+MASKED = -1e9  # finite, so that no arithmetic on a masked score gives NaN; exp() of it is exactly 0 in float32
+
+
+def attend(scores, values, mask=None, bias=None, dropout=None):
+    """The one softmax of the package: weights = softmax(scores + bias) where mask, output = weights · values.
+
+    Computed in float32 whatever the inputs are. A query with nothing to attend to gets zeros.
+
+    Args:
+        scores: (B, N, T, S).
+        values: (B, N, S, H).
+        mask: bool, broadcastable to (B, N, T, S), True = may attend.
+        bias: broadcastable to (B, N, T, S), added to the scores.
+        dropout: function applied to the weights in training.
+
+    Returns:
+        (B, N, T, H) and the weights (B, N, T, S), both in the dtype of `values`.
+    """
+    scores = ops.cast(scores, "float32")
+    if bias is not None:
+        scores = scores + ops.cast(bias, "float32")
+    if mask is not None:
+        scores = ops.where(mask, scores, MASKED)
+    weights = ops.cast(ops.softmax(scores, axis=-1), values.dtype)
+    y = ops.matmul(weights if dropout is None else dropout(weights), values)
+    if mask is not None:
+        sees = ops.any(mask, axis=-1, keepdims=True)  # (b, n, T, 1)
+        zero = ops.zeros((), dtype=y.dtype)
+        y, weights = ops.where(sees, y, zero), ops.where(sees, weights, zero)
+    return y, weights
+
+
+class Attention(keras.layers.Layer):
+    """What all attention layers share; a kind defines `query`, `project`, `scores` and `output`.
+
+    Heads are (B, N, T, H) throughout; layers with one head have N = 1.
+
+    Call arguments:
+        x: (B, T, D), what attends.
+        context: (B, S, E), what is attended to; x itself when left out.
+        attention_mask: bool (B, T, S) or (b, n, T, S), True = may attend.
+        q_pos: int32 (b, T), positions of x; 0, 1, ... when left out.
+        k_pos: int32 (b, S), positions of the context; 0, 1, ... when left out.
+        causal: whether a query sees keys up to its own position only.
+        return_attention_weights: whether to return the weights too.
+
+    Returns:
+        (B, T, D'), and with `return_attention_weights` also the weights (B, N, T, S).
+    """
+
+    def __init__(self, position=None, dropout=0.0, **kwargs):
+        super().__init__(**kwargs)
+        self.supports_masking = True
+        self.position = positions.get(position)
+        self.dropout = keras.layers.Dropout(dropout) if dropout else None
+
+    def build_position(self, x_shape, num_heads, head_dim):
+        """Make the position's weights, unless a stack that shares it among its layers has made them."""
+        if not self.position.built:
+            self.position.build(x_shape, num_heads=num_heads, head_dim=head_dim)
+
+    def query(self, x, q_pos=None):
+        """x (B, T, D) -> query heads (B, N, T, H), scaled and rotated."""
+        raise NotImplementedError
+
+    def project(self, context, k_pos=None):
+        """context (B, S, E) -> {"k", "v"}, key and value heads (B, N, S, H): what a cache holds."""
+        raise NotImplementedError
+
+    def scores(self, q, k):
+        """(B, N, T, H), (B, N, S, H) -> (B, N, T, S)."""
+        raise NotImplementedError
+
+    def heads(self, x, pos=None):
+        """Self-attention: x (B, T, D) -> query heads and {"k", "v"} of the same tokens."""
+        return self.query(x, pos), self.project(x, pos)
+
+    def output(self, y):
+        """Heads (B, N, T, H) -> (B, T, D')."""
+        return merge_heads(y)
+
+    def attend(self, q, kv, attention_mask=None, q_pos=None, k_pos=None):
+        """Query heads, key and value heads -> output (B, T, D') and weights (B, N, T, S)."""
+        bias = self.position.bias(q, q_pos, k_pos)
+        y, weights = attend(self.scores(q, kv["k"]), kv["v"], attention_mask, bias, self.dropout)
+        return self.output(y), weights
+
+    def call(
+        self, x, context=None, attention_mask=None, q_pos=None, k_pos=None, causal=False,
+        return_attention_weights=False, x_mask=None, context_mask=None, mask=None,
+    ):  # fmt: skip
+        key_mask = masks.of_keras(x_mask, mask) if context is None else context_mask
+        q_pos = masks.positions(ops.shape(x)[1]) if q_pos is None else q_pos
+        if context is None:
+            k_pos = q_pos
+            q, kv = self.heads(x, q_pos)
+        else:
+            k_pos = masks.positions(ops.shape(context)[1]) if k_pos is None else k_pos
+            q, kv = self.query(x, q_pos), self.project(context, k_pos)
+        sees = masks.combine(per_head(attention_mask), masks.attention_mask(q_pos, k_pos, key_mask, causal))
+        y, weights = self.attend(q, kv, sees, q_pos, k_pos)
+        return (y, weights) if return_attention_weights else y
+
+
+def per_head(mask):
+    """A mask (B, T, S) for every head: (B, 1, T, S). Masks with an axis for heads stay as they are."""
+    return ops.expand_dims(mask, 1) if mask is not None and len(mask.shape) == 3 else mask
+
+
+def split_heads(x, num_heads):
+    """(B, T, N*H) -> (B, N, T, H)."""
+    batch, length, width = ops.shape(x)
+    return ops.transpose(ops.reshape(x, (batch, length, num_heads, width // num_heads)), (0, 2, 1, 3))
+
+
+def merge_heads(x):
+    """(B, N, T, H) -> (B, T, N*H)."""
+    batch, heads, length, size = ops.shape(x)
+    return ops.reshape(ops.transpose(x, (0, 2, 1, 3)), (batch, length, heads * size))
+
+
+def dot(q, k):
+    """q · k for every pair: (B, N, T, H), (B, N, S, H) -> (B, N, T, S)."""
+    return ops.matmul(q, ops.transpose(k, (0, 1, 3, 2)))
+
+
+@register
+class MultiHeadAttention(Attention):
+    """N dot products side by side: softmax(Q K^T / sqrt(H)) V on N projections, then one projection back.
+
+    Queries, keys and values of self-attention come from one matrix product, keys and values of a context from one.
+
+    Args:
+        num_heads: N.
+        head_dim: H; D / N when left out.
+        kv_heads: number of key and value heads, each shared by N / kv_heads queries (grouped-query attention).
+        position: rotary, relative, relative_bias, alibi: see `positions.get`.
+        dropout: rate on the weights.
+        use_bias: whether the projections have biases.
+
+    Raises:
+        ValueError: if D is not divisible by num_heads while head_dim is left out, or num_heads not by kv_heads.
+
+    Reference: Vaswani et al. 2017; grouped queries: Ainslie et al. 2023.
+
+    Example:
+
+    >>> import numpy as np
+    >>> from keras_seq import layers
+    >>> x, context = np.ones((2, 5, 8), "float32"), np.ones((2, 7, 8), "float32")
+    >>> y, weights = layers.MultiHeadAttention(4)(x, context, return_attention_weights=True)
+    >>> y.shape, weights.shape
+    ((2, 5, 8), (2, 4, 5, 7))
+    """
+
+    def __init__(
+        self, num_heads, head_dim=None, kv_heads=None, position=None, dropout=0.0, use_bias=True, **kwargs
+    ):  # fmt: skip
+        super().__init__(position, dropout, **kwargs)
+        self.num_heads, self.head_dim = num_heads, head_dim
+        self.kv_heads, self.use_bias = kv_heads or num_heads, use_bias
+        if num_heads % self.kv_heads:
+            raise ValueError(f"num_heads must be a multiple of kv_heads; got {num_heads} and {kv_heads}.")
+
+    def build(self, x_shape, context_shape=None):
+        self.size = self.head_dim or divide(x_shape[-1], self.num_heads)
+        q, kv = self.num_heads * self.size, 2 * self.kv_heads * self.size
+        self.is_self = context_shape is None
+        if self.is_self:
+            self.query_key_value = self.linear("query_key_value", q + kv, x_shape)
+        else:
+            self.to_query = self.linear("query", q, x_shape)
+            self.key_value = self.linear("key_value", kv, context_shape)
+        self.out = self.linear("out", x_shape[-1], (None, None, q))
+        self.build_position(x_shape, self.num_heads, self.size)
+
+    def linear(self, name, width, shape):
+        """A built projection onto `width` features."""
+        layer = Linear(width, use_bias=self.use_bias, dtype=self.dtype_policy, name=name)
+        layer.build(shape)
+        return layer
+
+    def heads(self, x, pos=None):
+        if not self.is_self:
+            return super().heads(x, pos)
+        n, m = self.num_heads, self.kv_heads
+        qkv = split_heads(self.query_key_value(x), n + 2 * m)  # (B, N + 2M, T, H)
+        q, k, v = ops.split(qkv, (n, n + m), axis=1)
+        return self.rotate_query(q, pos), {"k": self.position.rotate(k, pos), "v": v}
+
+    def query(self, x, q_pos=None):
+        self.check_cross()
+        return self.rotate_query(split_heads(self.to_query(x), self.num_heads), q_pos)
+
+    def project(self, context, k_pos=None):
+        self.check_cross()
+        k, v = ops.split(split_heads(self.key_value(context), 2 * self.kv_heads), 2, axis=1)
+        return {"k": self.position.rotate(k, k_pos), "v": v}
+
+    def check_cross(self):
+        if self.is_self:
+            raise ValueError("This attention was built for x alone; give a context in its first call to attend to one.")
+
+    def rotate_query(self, q, q_pos):
+        """q / sqrt(H), rotated: scores are then plain products."""
+        return self.position.rotate(q * self.size**-0.5, q_pos)
+
+    def scores(self, q, k):
+        return dot(q, k)
+
+    def attend(self, q, kv, attention_mask=None, q_pos=None, k_pos=None):
+        share = self.num_heads // self.kv_heads
+        if share > 1:
+            kv = {name: ops.repeat(heads, share, axis=1) for name, heads in kv.items()}
+        return super().attend(q, kv, attention_mask, q_pos, k_pos)
+
+    def output(self, y):
+        return self.out(merge_heads(y))
+
+
+def divide(dim, num_heads):
+    """The size of a head, H = D / N."""
+    if dim % num_heads:
+        raise ValueError(f"dim must be a multiple of num_heads; got dim={dim} and num_heads={num_heads}.")
+    return dim // num_heads
+
+
+@register
+class AdditiveAttention(Attention):
+    """One head with a small network as its score: score(q, k) = v · tanh(W q + U k); values are the context itself.
+
+    Args:
+        units: size of W q and U k; D when left out.
+        position: an encoding that acts on the scores.
+        dropout: rate on the weights.
+
+    Reference: Bahdanau et al. 2015.
+
+    Example:
+
+    >>> import numpy as np
+    >>> from keras_seq import layers
+    >>> x, context = np.ones((2, 5, 8), "float32"), np.ones((2, 7, 3), "float32")
+    >>> layers.AdditiveAttention(11)(x, context).shape
+    (2, 5, 3)
+    """
+
+    def __init__(self, units=None, position=None, dropout=0.0, **kwargs):
+        super().__init__(position, dropout, **kwargs)
+        self.units = units
+
+    def build(self, x_shape, context_shape=None):
+        units = self.units or x_shape[-1]
+        self.w = Linear(units, use_bias=False, dtype=self.dtype_policy, name="query")
+        self.w.build(x_shape)
+        self.u = Linear(units, dtype=self.dtype_policy, name="key")
+        self.u.build(context_shape or x_shape)
+        self.v = self.add_weight(name="score", shape=(units,), initializer=keras.initializers.RandomUniform(-0.1, 0.1))
+        self.build_position(x_shape, 1, units)
+
+    def query(self, x, q_pos=None):
+        return self.position.rotate(ops.expand_dims(self.w(x), 1), q_pos)
+
+    def project(self, context, k_pos=None):
+        return {"k": self.position.rotate(ops.expand_dims(self.u(context), 1), k_pos), "v": ops.expand_dims(context, 1)}
+
+    def scores(self, q, k):
+        energy = ops.tanh(ops.expand_dims(q, 3) + ops.expand_dims(k, 2))  # (B, 1, T, S, U)
+        return ops.einsum("bntsu,u->bnts", energy, ops.cast(self.v, energy.dtype))
+
+
+@register
+class DotProductAttention(Attention):
+    """One head whose score is a product of x and the context; values are the context itself.
+
+    Args:
+        score: "dot" q · k, "scaled_dot" q · k / sqrt(D), or "general" q · W k, which also takes contexts of another size.
+        position: an encoding that acts on the scores.
+        dropout: rate on the weights.
+
+    Raises:
+        ValueError: for another score, or for sizes of x and context that differ where there is no W between them.
+
+    Reference: Luong et al. 2015.
+    """
+
+    def __init__(self, score="dot", position=None, dropout=0.0, **kwargs):
+        super().__init__(position, dropout, **kwargs)
+        if score not in ("dot", "scaled_dot", "general"):
+            raise ValueError(f'score must be "dot", "scaled_dot" or "general"; got {score!r}.')
+        self.score = score
+
+    def build(self, x_shape, context_shape=None):
+        context_shape = context_shape or x_shape
+        if self.score == "general":
+            self.w = Linear(x_shape[-1], use_bias=False, dtype=self.dtype_policy, name="key")
+            self.w.build(context_shape)
+        elif x_shape[-1] != context_shape[-1]:
+            raise ValueError(
+                f'score="{self.score}" needs x and context of one size; got {x_shape[-1]} and {context_shape[-1]}: '
+                'use score="general".'
+            )
+        self.size = x_shape[-1]
+        self.build_position(x_shape, 1, self.size)
+
+    def query(self, x, q_pos=None):
+        x = x * self.size**-0.5 if self.score == "scaled_dot" else x
+        return self.position.rotate(ops.expand_dims(x, 1), q_pos)
+
+    def project(self, context, k_pos=None):
+        key = self.w(context) if self.score == "general" else context
+        return {"k": self.position.rotate(ops.expand_dims(key, 1), k_pos), "v": ops.expand_dims(context, 1)}
+
+    def scores(self, q, k):
+        return dot(q, k)
+
+
+ATTENTIONS = {"additive": AdditiveAttention, "dot": DotProductAttention, "multi_head": MultiHeadAttention}
+
+
+def get(attention, **defaults):
+    """An attention layer from its name, or a dict with a name and its options.
+
+    Raises:
+        ValueError: for an unknown name.
+    """
+    options = {"name": attention} if isinstance(attention, str) else dict(attention)
+    name = options.pop("name", None)
+    if name not in ATTENTIONS:
+        raise ValueError(f"attention must be one of {', '.join(ATTENTIONS)}; got {name!r}.")
+    return ATTENTIONS[name](**(defaults | options))

@@ -1,0 +1,268 @@
+"""Order is data: a position encoding is a function of int32 positions, given to the model through one of three hooks."""
+
+import inspect
+import math
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_seq.layers.core import register
+
+
+def small():
+    """How position tables begin: near zero, so that they do not drown the tokens."""
+    return keras.initializers.RandomNormal(stddev=0.02)
+
+
+@register
+class Position(keras.layers.Layer):
+    """No position at all, and the base of every encoding: three hooks, each with a neutral default.
+
+    Every model calls all three; an encoding overrides one. Positions `pos` are int32 (b, T), b being 1 or B.
+
+    Example:
+
+    >>> from keras_seq import layers
+    >>> layers.positions.get("rotary").name
+    'rotary'
+    """
+
+    def build(self, x_shape, num_heads=1, head_dim=None):
+        """Make the weights for a residual stream (B, T, D) and N = num_heads heads of size H = head_dim."""
+
+    def add(self, x, pos):
+        """x (B, T, D) with the encoding of pos added: sinusoidal and learned encodings, after the embedding."""
+        return x
+
+    def rotate(self, x, pos):
+        """Query or key heads (B, N, T, H), rotated by an angle that grows with pos: rotary encoding."""
+        return x
+
+    def bias(self, q, q_pos, k_pos):
+        """What is added to the scores, (b, N, T, S) or None, from scaled query heads q (B, N, T, H)."""
+        return None
+
+
+def sinusoid(pos, dim, base=10000.0):
+    """PE(pos, 2i) = sin(pos / base^(2i/dim)), PE(pos, 2i+1) = cos of the same: float32 (b, T, dim) for pos (b, T)."""
+    i = np.arange(dim)
+    frequency = np.power(base, -2.0 * (i // 2) / dim).astype("float32")  # (dim,) the first is the highest
+    angle = ops.multiply(ops.expand_dims(ops.cast(pos, "float32"), -1), frequency)
+    return ops.where(i % 2 == 0, ops.sin(angle), ops.cos(angle))
+
+
+@register
+class Sinusoidal(Position):
+    """Fixed waves added to the embedding; defined for any length.
+
+    PE(pos, 2i) = sin(pos / base^(2i/D)), PE(pos, 2i+1) = cos(pos / base^(2i/D)); the first features turn fastest.
+
+    Args:
+        base: ratio between the longest and the shortest wave, 10000 in the paper.
+
+    Reference: Vaswani et al. 2017.
+
+    Example:
+
+    >>> import numpy as np
+    >>> from keras_seq import layers
+    >>> x = layers.positions.Sinusoidal().add(np.zeros((1, 1, 4), "float32"), np.zeros((1, 1), "int32"))
+    >>> np.array(x)[0, 0].tolist()
+    [0.0, 1.0, 0.0, 1.0]
+    """
+
+    def __init__(self, base=10000.0, **kwargs):
+        super().__init__(**kwargs)
+        self.base = base
+
+    def add(self, x, pos):
+        return x + ops.cast(sinusoid(pos, x.shape[-1], self.base), x.dtype)
+
+
+@register
+class Learned(Position):
+    """A trained vector for each position, added to the embedding. It knows no position from `max_length` on.
+
+    Args:
+        max_length: number of positions in the table.
+
+    Raises:
+        ValueError: for more tokens than positions.
+
+    Reference: Gehring et al. 2017.
+    """
+
+    def __init__(self, max_length, **kwargs):
+        super().__init__(**kwargs)
+        self.max_length = max_length
+
+    def build(self, x_shape, num_heads=1, head_dim=None):
+        self.table = self.add_weight(name="table", shape=(self.max_length, x_shape[-1]), initializer=small())
+
+    def add(self, x, pos):
+        length = pos.shape[1]
+        if length is not None and length > self.max_length:
+            raise ValueError(f"learned positions end at {self.max_length}, got {length} tokens; raise max_length.")
+        return x + ops.cast(ops.take(self.table, pos, axis=0), x.dtype)
+
+
+@register
+class Rotary(Position):
+    """Queries and keys turned by an angle proportional to their position: their product depends on i - j only.
+
+    With a = x[:H/2], b = x[H/2:], angle_i = pos / scale / base^(2i/H):
+    rotate(x) = [a cos - b sin, a sin + b cos].
+
+    Args:
+        base: ratio between the slowest and the fastest rotation.
+        scale: positions are divided by it (2.0 reads twice the trained length with the trained angles).
+
+    Raises:
+        ValueError: if the head size is odd.
+
+    Reference: Su et al. 2021; scaled positions: Chen et al. 2023.
+    """
+
+    def __init__(self, base=10000.0, scale=1.0, **kwargs):
+        super().__init__(**kwargs)
+        self.base, self.scale = base, scale
+
+    def rotate(self, x, pos):
+        size = x.shape[-1]
+        if size % 2:
+            raise ValueError(f"Rotary positions need an even head_dim, got {size}; choose num_heads and dim accordingly.")
+        frequency = np.power(self.base, -np.arange(0, size, 2) / size).astype("float32") / self.scale
+        angle = ops.multiply(ops.cast(ops.expand_dims(pos, (1, 3)), "float32"), frequency)  # (b, 1, T, H/2)
+        cos, sin = ops.cast(ops.cos(angle), x.dtype), ops.cast(ops.sin(angle), x.dtype)
+        a, b = ops.split(x, 2, axis=-1)
+        return ops.concatenate([a * cos - b * sin, a * sin + b * cos], axis=-1)
+
+
+def distance(q_pos, k_pos):
+    """How far each key lies after each query: int32 (b, T, S) of k_pos - q_pos."""
+    return ops.expand_dims(k_pos, 1) - ops.expand_dims(q_pos, 2)
+
+
+@register
+class Relative(Position):
+    """A trained key vector for each clipped distance: score(i, j) = q_i · (k_j + r_clip(j - i)).
+
+    Args:
+        max_distance: distances are clipped to [-max_distance, max_distance].
+
+    Reference: Shaw et al. 2018 (its term on the keys).
+    """
+
+    def __init__(self, max_distance=16, **kwargs):
+        super().__init__(**kwargs)
+        self.max_distance = max_distance
+
+    def build(self, x_shape, num_heads=1, head_dim=None):
+        shape = (2 * self.max_distance + 1, head_dim or x_shape[-1] // num_heads)
+        self.table = self.add_weight(name="table", shape=shape, initializer=small())
+
+    def bias(self, q, q_pos, k_pos):
+        clipped = ops.clip(distance(q_pos, k_pos), -self.max_distance, self.max_distance) + self.max_distance
+        r = ops.cast(ops.take(self.table, clipped, axis=0), q.dtype)  # (b, T, S, H)
+        if r.shape[0] == 1:
+            return ops.einsum("bnth,tsh->bnts", q, ops.squeeze(r, 0))
+        return ops.einsum("bnth,btsh->bnts", q, r)
+
+
+def bucket(delta, num_buckets=32, max_distance=128, bidirectional=True):
+    """Number the distances delta = k_pos - q_pos: near ones exactly, far ones in logarithmic steps (T5).
+
+    Args:
+        delta: int32 of any shape.
+        num_buckets: buckets in all; half of them for keys after the query when `bidirectional`.
+        max_distance: all distances from here on share the last bucket.
+        bidirectional: False when keys after the query are masked anyway: they fall into bucket 0.
+
+    Returns:
+        int32 of the same shape, from 0 to num_buckets - 1.
+
+    Reference: Raffel et al. 2020.
+    """
+    offset = 0
+    if bidirectional:
+        num_buckets //= 2
+        offset = ops.cast(delta > 0, "int32") * num_buckets
+    away = ops.abs(delta) if bidirectional else ops.maximum(-delta, 0)
+    exact = num_buckets // 2
+    ratio = ops.log(ops.cast(ops.maximum(away, exact), "float32") / exact) / math.log(max_distance / exact)
+    far = exact + ops.cast(ratio * (num_buckets - exact), "int32")
+    return offset + ops.where(away < exact, away, ops.minimum(far, num_buckets - 1))
+
+
+@register
+class RelativeBias(Position):
+    """A trained number for each head and bucketed distance, added to the score.
+
+    Args:
+        num_buckets: how many distances are told apart.
+        max_distance: all distances from here on are one.
+        bidirectional: False in causal decoders, which then spend every bucket on the past.
+
+    Reference: Raffel et al. 2020 (T5).
+    """
+
+    def __init__(self, num_buckets=32, max_distance=128, bidirectional=True, **kwargs):
+        super().__init__(**kwargs)
+        self.num_buckets, self.max_distance, self.bidirectional = num_buckets, max_distance, bidirectional
+
+    def build(self, x_shape, num_heads=1, head_dim=None):
+        self.table = self.add_weight(name="table", shape=(self.num_buckets, num_heads), initializer=small())
+
+    def bias(self, q, q_pos, k_pos):
+        index = bucket(distance(q_pos, k_pos), self.num_buckets, self.max_distance, self.bidirectional)
+        return ops.transpose(ops.take(self.table, index, axis=0), (0, 3, 1, 2))  # (b, N, T, S)
+
+
+def alibi_slopes(num_heads):
+    """2^(-8 i / N) for i = 1..N; for other N than powers of two, the paper's mix of the two neighbouring powers."""
+    power = 2 ** math.floor(math.log2(num_heads))
+    slopes = [2.0 ** (-8.0 * (i + 1) / power) for i in range(power)]
+    return slopes + [2.0 ** (-8.0 * (i + 0.5) / power) for i in range(0, num_heads - power)]
+
+
+@register
+class ALiBi(Position):
+    """Each head loses a fixed slope for each step of distance: score(i, j) - slope_n |i - j|; nothing is trained.
+
+    Reference: Press et al. 2022.
+    """
+
+    def build(self, x_shape, num_heads=1, head_dim=None):
+        self.slopes = np.array(alibi_slopes(num_heads), "float32").reshape(1, -1, 1, 1)
+
+    def bias(self, q, q_pos, k_pos):
+        away = ops.cast(ops.abs(distance(q_pos, k_pos)), "float32")
+        return ops.multiply(-ops.expand_dims(away, 1), self.slopes)  # (b, N, T, S)
+
+
+POSITIONS = {
+    "none": Position, "sinusoidal": Sinusoidal, "learned": Learned, "rotary": Rotary,
+    "relative": Relative, "relative_bias": RelativeBias, "alibi": ALiBi,
+}  # fmt: skip
+
+
+def get(position, **defaults):
+    """A Position from its name, a dict with a name and its options, None, or a Position itself.
+
+    Args:
+        position: "sinusoidal", {"name": "relative", "max_distance": 8}, None or a Position.
+        defaults: options that an encoding takes if it knows them (max_length, bidirectional).
+
+    Raises:
+        ValueError: for an unknown name.
+    """
+    if isinstance(position, Position):
+        return position
+    options = {"name": position or "none"} if not isinstance(position, dict) else dict(position)
+    name = options.pop("name", None)
+    if name not in POSITIONS:
+        raise ValueError(f"position must be one of {', '.join(POSITIONS)}; got {name!r}.")
+    known = inspect.signature(POSITIONS[name].__init__).parameters
+    return POSITIONS[name](**{k: v for k, v in defaults.items() if k in known} | options)
+

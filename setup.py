@@ -1,0 +1,59 @@
+"""Packaging of keras_seq. The recipes in apps/ are run from the checkout and are not installed."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+
+REQUIRES = [
+    "tensorflow>=2.20,<2.22",  # tensorflow-text follows its minor version
+    "tensorflow-text>=2.20,<2.22; platform_system != 'Windows'",  # a tokenizer inside a SavedModel; no Windows wheels
+    "keras>=3.12,<4",
+    "keras-hub>=0.21,<1",  # what was called keras-nlp
+    "tensorboard>=2.19",
+    "sentencepiece>=0.2,<0.3",
+    "sacrebleu>=2.4,<3",
+    "matplotlib>=3.8",
+    "lazy_loader>=0.4",
+    "ai-edge-litert>=2.0; platform_system != 'Windows'",  # writes, opens and runs a .tflite
+]
+
+EXTRAS = {
+    "quantize": ["ai-edge-quantizer>=0.3; platform_system != 'Windows'"],  # int4 and float16 recipes
+    "datasets": ["tensorflow-datasets>=4.9"],
+    "jax": ["jax>=0.6"],
+    "torch": ["torch>=2.6"],
+    "lint": ["ruff>=0.9"],
+    "build": ["lxml>=5"],  # apps/data/build.py reads the sources of the packs
+    "test": ["pytest>=8", "hypothesis>=6.100"],
+}
+
+
+def version() -> str:
+    """Returns `__version__` as written in the package, without importing it."""
+    for line in (ROOT / "keras_seq" / "__init__.py").read_text(encoding="utf-8").splitlines():
+        if line.startswith("__version__"):
+            return line.split('"')[1]
+    raise RuntimeError("keras_seq/__init__.py states no __version__.")
+
+
+setup(
+    name="keras-seq",
+    version=version(),
+    description="Sequence models in Keras: layers to compose, apps to train, files a phone runs",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=find_packages(include=["keras_seq", "keras_seq.*"]),
+    install_requires=REQUIRES,
+    extras_require=EXTRAS,
+    classifiers=[
+        "Development Status :: 3 - Alpha",
+        "Intended Audience :: Developers",
+        "Intended Audience :: Science/Research",
+        "Programming Language :: Python :: 3",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+)

@@ -1,0 +1,56 @@
+"""Which backend the tests run on, and the settings of the tools they use."""
+
+import os
+
+import pytest
+from hypothesis import settings
+
+BACKENDS = ("tensorflow", "jax", "torch")
+
+settings.register_profile("keras_seq", max_examples=20, deadline=None, derandomize=True, database=None)
+settings.register_profile("few", settings.get_profile("keras_seq"), max_examples=5)
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--backend",
+        choices=BACKENDS,
+        default=os.environ.get("KERAS_BACKEND", "tensorflow"),
+        help="the Keras backend; on jax and torch only the backend-free laws run (tests/test_laws_*.py)",
+    )
+
+
+def pytest_configure(config):
+    backend = config.getoption("backend")
+    os.environ["KERAS_BACKEND"] = backend  # before anything imports keras; children inherit it
+    settings.load_profile("few" if backend == "jax" else "keras_seq")  # jax compiles every op for every shape
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("MPLBACKEND", "Agg")
+
+
+def pytest_ignore_collect(collection_path, config):
+    """Off tensorflow only the laws are collected: the other files import tensorflow or need a SavedModel."""
+    if config.getoption("backend") == "tensorflow" or collection_path.is_dir():
+        return None
+    name = collection_path.name
+    return True if name.startswith("test_") and not name.startswith("test_laws") else None
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("backend") == "tensorflow":
+        return
+    left_out = [item for item in items if item.get_closest_marker("tensorflow")]
+    items[:] = [item for item in items if not item.get_closest_marker("tensorflow")]
+    config.hook.pytest_deselected(items=left_out)
+
+
+def pytest_report_header(config):
+    return f"keras backend: {config.getoption('backend')}"
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    """Every test draws the same numbers whichever tests ran before it."""
+    import keras
+
+    keras.utils.set_random_seed(17)

@@ -1,0 +1,465 @@
+"""Export: the SavedModel and the .tflite write what Keras writes, with builtin ops only, or nothing is put in place."""
+
+import functools
+import io
+import itertools
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import sentencepiece
+import tensorflow as tf
+
+from keras_seq import deploy
+from keras_seq.decoding import generate
+from keras_seq.deploy import builtin_ops, litert, report, rnn, savedmodel
+from keras_seq.deploy.runners import pad_sources
+from keras_seq.deploy.text import TextCodec
+from keras_seq.models import RecurrentSeq2Seq, TransformerSeq2Seq
+
+ROOT = Path(__file__).parents[1]
+S, T = 7, 9  # source_length, max_length
+TEXTS = ["open the file", "close it", "click here to save", "Save a copy", "the end", "zq", "", "one two three four five"]
+POSITIONS = ("sinusoidal", "learned", "rotary", "relative", "relative_bias", "alibi")
+ATTENTIONS, CELLS = ("additive", "dot", "none"), ("lstm", "gru")
+COMBINATIONS = [("transformer", p) for p in POSITIONS] + [(a, c) for a in ATTENTIONS for c in CELLS]
+WITH_BEAMS = (("transformer", "rotary"), ("additive", "lstm"))
+
+
+@functools.cache
+def tokenizer_proto():
+    """A sentencepiece model of some 60 pieces."""
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(TEXTS[:5] * 9), model_writer=model, vocab_size=67, hard_vocab_limit=False, minloglevel=2,
+        pad_id=0, bos_id=1, eos_id=2, unk_id=3, normalization_rule_name="identity",
+    )  # fmt: skip
+    return model.getvalue()
+
+
+@functools.cache
+def tokenizer():
+    return sentencepiece.SentencePieceProcessor(model_proto=tokenizer_proto())
+
+
+def make(family, kind):
+    """A small model with weights large enough that what it writes depends on what it reads."""
+    vocab = tokenizer().get_piece_size()
+    keras.utils.set_random_seed(5)
+    if family == "transformer":
+        model = TransformerSeq2Seq(vocab, dim=24, num_heads=2, num_layers=1, mlp_dim=47, position=kind, max_length=11)
+    else:
+        model = RecurrentSeq2Seq(vocab, dim=24, units=14, num_layers=1, attention=family, cell=kind)
+    noise = np.random.default_rng(3)
+    for weight in model.weights:
+        weight.assign(weight + 0.4 * noise.normal(size=weight.shape))
+    return model
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """(model, paths) of a combination, exported once."""
+
+    @functools.cache
+    def export(family, kind):
+        model = make(family, kind)
+        beams = 3 if (family, kind) in WITH_BEAMS else 1
+        folder = tmp_path_factory.mktemp(f"{family}_{kind}")
+        return model, deploy.export_seq2seq(model, tokenizer_proto(), folder, S, T, beams=beams, card={"task": "toy"})
+
+    return export
+
+
+def sources():
+    return pad_sources(tokenizer().encode(TEXTS), S)
+
+
+def keras_tokens(model, beams=1):
+    return np.array(generate(model, {"source": sources()}, max_length=T, beams=beams)[0])[:, 0]
+
+
+def keras_text(model, beams=1):
+    return tokenizer().decode(keras_tokens(model, beams).tolist())
+
+
+# ---------- what every combination does ----------
+
+
+@pytest.mark.parametrize(("family", "kind"), COMBINATIONS)
+def test_all_exports_write_what_keras_writes(exported, family, kind):
+    model, paths = exported(family, kind)
+    beams = 3 if (family, kind) in WITH_BEAMS else 1
+    phone, saved = deploy.LiteRTRunner(paths["f32"]), deploy.SavedModelRunner(paths["saved_model"])
+    assert len(np.unique(keras_tokens(model), axis=0)) > 2  # the model does read its source
+    np.testing.assert_array_equal(phone.generate(sources()), keras_tokens(model))
+    np.testing.assert_array_equal(saved.generate(sources(), S), keras_tokens(model, beams))
+    assert saved(TEXTS) == keras_text(model, beams)
+    assert phone(TEXTS) == keras_text(model)
+    if beams > 1:
+        np.testing.assert_array_equal(phone.generate(sources(), "generate_beam"), keras_tokens(model, beams))
+
+
+@pytest.mark.parametrize(("family", "kind"), COMBINATIONS)
+def test_decode_step_gives_the_logits_of_teacher_forcing(exported, family, kind):
+    model, paths = exported(family, kind)
+    args = sources()[:3], keras_tokens(model)[:3]
+    exact = report.drift(model, deploy.LiteRTRunner(paths["f32"]), *args)
+    rough = report.drift(model, deploy.LiteRTRunner(paths["int8"]), *args)
+    assert exact["max_logit_difference"] < 2e-5
+    assert exact["same_best_token"] == 1
+    assert rough["max_logit_difference"] > 1e-5  # it is quantised
+    assert rough["mean_kl"] < 0.02
+
+
+@pytest.mark.parametrize(("family", "kind"), COMBINATIONS)
+def test_files_hold_builtin_ops_only(exported, family, kind):
+    for form in litert.FORMATS:
+        ops = builtin_ops.check_ops(exported(family, kind)[1][form].read_bytes())
+        assert ops["WHILE"]
+        assert ops["EMBEDDING_LOOKUP"]
+        assert not any(builtin_ops.kind(name) for name in ops)
+
+
+# ---------- names and shapes that hosts rely on ----------
+
+
+def shapes(details):
+    return {name: (tuple(d["shape"]), np.dtype(d["dtype"]).name) for name, d in details.items()}
+
+
+def check_signatures(path, memory, state, vocab):
+    runner = deploy.LiteRTRunner(path)
+    found = {name: runner.interpreter.get_signature_runner(name) for name in runner.signatures}
+    source, result = {"source": ((1, S), "int32")}, {"tokens": ((1, T), "int32"), "scores": ((1,), "float32")}
+    step = {"tokens": ((1, 1), "int32"), "index": ((), "int32")}
+    assert shapes(found["encode"].get_input_details()) == source
+    assert shapes(found["encode"].get_output_details()) == memory | state
+    assert shapes(found["decode_step"].get_input_details()) == step | memory | state
+    assert shapes(found["decode_step"].get_output_details()) == {"logits": ((1, vocab), "float32")} | state
+    for name in set(found) & {"generate", "generate_beam"}:
+        assert shapes(found[name].get_input_details()) == source
+        assert shapes(found[name].get_output_details()) == result
+    assert sorted(found) == ["decode_step", "encode", "generate", "generate_beam"]
+    assert sorted(runner.card()["signatures"]) == sorted(found)
+
+
+def test_signatures_of_a_transformer(exported):
+    _, paths = exported("transformer", "rotary")
+    memory = {f"memory_kv_0_{n}": ((1, 2, S, 12), "float32") for n in "kv"} | {"memory_mask": ((1, S), "bool")}
+    state = {f"state_0_{n}": ((1, 2, T, 12), "float32") for n in "kv"}
+    for form in litert.FORMATS:
+        check_signatures(paths[form], memory, state, tokenizer().get_piece_size())
+
+
+def test_signatures_of_an_lstm(exported):
+    _, paths = exported("additive", "lstm")
+    memory = {f"memory_kv_{n}": ((1, 1, S, 14), "float32") for n in "kv"} | {"memory_mask": ((1, S), "bool")}
+    state = {f"state_0_{n}": ((1, 14), "float32") for n in "hc"}
+    check_signatures(paths["f32"], memory, state, tokenizer().get_piece_size())
+
+
+def test_signatures_of_the_saved_model_take_any_batch_and_length(exported):
+    model, paths = exported("transformer", "sinusoidal")
+    saved = deploy.SavedModelRunner(paths["saved_model"])
+    assert sorted(saved.signatures) == ["decode_step", "encode", "generate", "generate_ids"]
+    memory = saved.run("encode", source=sources()[:5, :3])
+    state = {name: memory.pop(name) for name in list(memory) if name.startswith("state_")}
+    found = saved.run("decode_step", tokens=np.ones((5, 1), "int32"), index=np.int32(0), **memory, **state)
+    target = np.ones((5, 1), "int32")
+    expected = model({"source": sources()[:5, :3], "target": target})[:, 0]
+    np.testing.assert_allclose(found["logits"], expected, atol=1e-5)
+    assert saved.run("generate", texts=np.array([], object))["text"].shape == (0,)
+
+
+def test_a_long_source_is_cut_and_ends_in_eos(exported):
+    _, paths = exported("transformer", "sinusoidal")
+    long = "open the file and close it " * 20
+    ids = tokenizer().encode(long)
+    row = pad_sources([ids], S)[0]
+    assert row.tolist() == ids[: S - 1] + [2]
+    codec = TextCodec(tokenizer_proto())
+    assert codec.encode(tf.constant([long]), S).numpy().tolist() == [row.tolist()]
+    saved = deploy.SavedModelRunner(paths["saved_model"])
+    assert saved([long]) == tokenizer().decode(saved.generate([ids], S).tolist())
+    assert deploy.LiteRTRunner(paths["f32"])([long]) == saved([long])
+
+
+# ---------- processes that have less installed ----------
+
+
+def python(code, *argv):
+    env = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2", "PYTHONPATH": str(ROOT) if "keras_seq" in code[:40] else ""}
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, argv)], cwd="/", env=env, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+SAVED = """
+import json, sys
+import tensorflow as tf
+loaded = tf.saved_model.load(sys.argv[1])
+found = loaded.signatures["generate"](texts=tf.constant(json.loads(sys.argv[2])))["text"].numpy()
+assert not {"keras_seq", "sentencepiece", "tensorflow_text"} & set(sys.modules)
+print(json.dumps([text.decode() for text in found]))
+"""
+
+TFLITE = """from keras_seq.deploy import LiteRTRunner
+import json, sys
+found = LiteRTRunner(sys.argv[1])(json.loads(sys.argv[2]))
+assert not {"keras", "tensorflow"} & set(sys.modules)
+print(json.dumps(found))
+"""
+
+
+@pytest.mark.parametrize(("family", "kind"), [("transformer", "rotary"), ("none", "gru")])
+def test_a_saved_model_needs_tensorflow_alone(exported, family, kind):
+    model, paths = exported(family, kind)
+    beams = 3 if (family, kind) in WITH_BEAMS else 1
+    assert python(SAVED, paths["saved_model"], json.dumps(TEXTS)) == keras_text(model, beams)
+
+
+def test_a_tflite_needs_no_keras(exported):
+    model, paths = exported("transformer", "rotary")
+    assert python(TFLITE, paths["f32"], json.dumps(TEXTS)) == keras_text(model)
+
+
+# ---------- text ----------
+
+
+ODD = [
+    "", " ", "  ", "a", " the   end ", "zzz q zz", "日本 open 日本", "😀😀 ok 😀", "e\u0301 the", "x▁y", "▁", "the▁ ",
+    "a\tb\nc", "<s> </s> <unk>", "a\u00a0b", "OPEN THE FILE", "the the the the",
+]  # fmt: skip
+
+
+def test_the_graph_has_the_ids_of_sentencepiece():
+    rng = np.random.default_rng(0)
+    random = ["".join(rng.choice(list("thefil opn zé日😀"), size=rng.integers(0, 30))) for _ in range(300)]
+    codec = TextCodec(tokenizer_proto())
+    found = codec.pieces(tf.constant(ODD + TEXTS + random)).to_list()
+    assert found == tokenizer().encode(ODD + TEXTS + random)
+    assert [row for row in found if 3 in row]  # unknown characters are among them
+
+
+def test_the_graph_writes_the_text_of_sentencepiece():
+    ids = np.random.default_rng(1).integers(0, tokenizer().get_piece_size(), size=(300, 5)).astype("int32")
+    found = [text.decode() for text in TextCodec(tokenizer_proto()).decode(tf.constant(ids)).numpy()]
+    assert found == tokenizer().decode(ids.tolist())
+
+
+def test_the_graph_refuses_a_tokenizer_it_cannot_follow():
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(TEXTS * 9), model_writer=model, vocab_size=40, hard_vocab_limit=False, minloglevel=2,
+        model_type="bpe", normalization_rule_name="nmt_nfkc",
+    )  # fmt: skip
+    with pytest.raises(ValueError, match="unigram.*model type 2, a normalisation rule"):
+        TextCodec(model.getvalue())
+
+
+# ---------- recurrent layers ----------
+
+
+RECURRENT = {
+    "lstm": lambda **k: keras.layers.LSTM(5, **k),
+    "gru": lambda **k: keras.layers.GRU(5, **k),
+    "gru_before": lambda **k: keras.layers.GRU(5, reset_after=False, **k),
+    "rnn": lambda **k: keras.layers.SimpleRNN(5, **k),
+    "stack": lambda **k: keras.layers.RNN([keras.layers.LSTMCell(3), keras.layers.GRUCell(5)], **k),
+    "zeros": lambda **k: keras.layers.LSTM(5, zero_output_for_mask=True, **k),
+}
+
+
+@pytest.mark.parametrize("kind", RECURRENT)
+def test_the_loop_equals_that_of_keras(kind):
+    x = np.random.default_rng(0).normal(size=(3, 7, 2)).astype("float32")
+    mask = np.arange(7)[None] < np.array([[7], [4], [0]])
+    for sequences, backwards, given in itertools.product((True, False), (True, False), (mask, None)):
+        layer = RECURRENT[kind](return_sequences=sequences, return_state=True, go_backwards=backwards)
+        expected = keras.tree.flatten(layer(x, mask=given))
+        with rnn.recurrent_loops():
+            found = keras.tree.flatten(tf.function(lambda x: layer(x, mask=given))(x))  # noqa: B023
+        for a, b in zip(found, expected, strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+def test_the_loop_converts_with_any_batch_and_length():
+    layer = keras.layers.Bidirectional(keras.layers.LSTM(5, return_sequences=True))
+    layer.build((None, None, 2))
+    module = tf.Module()
+    module.tracked = [variable.value for variable in layer.weights]
+    spec = tf.TensorSpec((None, None, 2), name="x")
+    with rnn.recurrent_loops():
+        function = tf.function(lambda x: {"y": layer(x)}, autograph=False).get_concrete_function(x=spec)
+    content = litert.convert(module, {"predict": function}, ["f32"])["f32"]
+    from ai_edge_litert.interpreter import Interpreter
+
+    runner = Interpreter(model_content=content).get_signature_runner("predict")
+    for batch, length in ((3, 7), (1, 11)):
+        x = np.random.default_rng(0).normal(size=(batch, length, 2)).astype("float32")
+        np.testing.assert_allclose(runner(x=x)["y"], layer(x), atol=1e-6)
+
+
+def test_keras_gets_its_loop_and_its_lookup_back():
+    from keras.src import backend
+
+    from keras_seq.layers import embeddings
+
+    before = backend.rnn, backend.lstm, backend.gru, embeddings.lookup
+    during = []
+    with pytest.raises(ZeroDivisionError), rnn.recurrent_loops(), litert.shared_table():
+        during.append(backend.rnn is rnn.while_rnn and embeddings.lookup is not before[-1]) or 1 / 0
+    assert during == [True]
+    assert (backend.rnn, backend.lstm, backend.gru, embeddings.lookup) == before
+
+
+# ---------- what may not be in a file ----------
+
+
+def function_of(body, module=None):
+    """A module and the concrete function of x (1, 4) -> {"y": body(x)}."""
+
+    def named(x):
+        with tf.name_scope("culprit"):
+            return {"y": body(x)}
+
+    function = tf.function(named, autograph=False).get_concrete_function(x=tf.TensorSpec((1, 4), name="x"))
+    return module or tf.Module(), {"predict": function}
+
+
+def test_a_flex_op_is_named_with_its_place():
+    module, functions = function_of(tf.math.erf)
+    expected = r"builtin ops only.*FlexErf \(.*culprit.*\)\.\nFlex: .*gelu"
+    with pytest.raises(deploy.UnsupportedOps, match=expected) as error:
+        litert.convert(module, functions)
+    assert "Some ops are not supported" not in str(error.value)
+
+
+def test_a_variable_is_named_with_what_to_do():
+    module = tf.Module()
+    module.count = tf.Variable(tf.zeros((1, 4)))
+    module, functions = function_of(lambda x: module.count.assign_add(x), module)
+    with pytest.raises(deploy.UnsupportedOps, match=r"(?s)builtin ops only.*(VAR_HANDLE|[Vv]ariable)"):
+        litert.convert(module, functions)
+
+
+def test_custom_ops_are_told_from_flex_ops():
+    names = ["CUSTOM:FlexErf", "CUSTOM:mine", "READ_VARIABLE"]
+    text = builtin_ops.describe([builtin_ops.Op(name, place) for name, place in zip(names, "abc")])
+    assert text.splitlines()[0].endswith("; got FlexErf (a); READ_VARIABLE (c); mine (b).")
+    assert [line.split(":")[0] for line in text.splitlines()[1:]] == ["Custom", "Flex", "Variable"]
+
+
+def test_an_untracked_weight_does_not_get_into_a_file_uninitialised(monkeypatch):
+    from keras_seq.deploy import signatures
+
+    model = make("transformer", "sinusoidal")
+    whole = signatures.seq2seq_module
+
+    def forgetful(*args):
+        module, functions = whole(*args)
+        module.tracked = []
+        return module, functions
+
+    monkeypatch.setattr(signatures, "seq2seq_module", forgetful)
+    with pytest.raises((deploy.UnsupportedOps, AssertionError)):
+        litert.convert_seq2seq(model, signatures.Shapes(1, S, T), ["f32"])
+
+
+def test_bad_requests_are_refused(tmp_path):
+    model = make("transformer", "sinusoidal")
+    with pytest.raises(ValueError, match="f32, int8; got int3"):
+        deploy.export_seq2seq(model, tokenizer_proto(), tmp_path, S, T, formats=("f32", "int3"))
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        mixed = make("transformer", "sinusoidal")
+    finally:
+        keras.config.set_dtype_policy("float32")
+    with pytest.raises(ValueError, match="float32 to export; got layers in .*bfloat16"):
+        deploy.export_seq2seq(mixed, tokenizer_proto(), tmp_path, S, T)
+    assert list(tmp_path.iterdir()) == []
+
+
+# ---------- the file as it is handed on ----------
+
+
+def test_card_and_vocabulary_lie_in_the_file(exported):
+    _, paths = exported("transformer", "sinusoidal")
+    for form in litert.FORMATS:
+        with zipfile.ZipFile(paths[form]) as archive:
+            assert archive.read("tokenizer.model") == tokenizer_proto()
+            card = json.loads(archive.read("card.json"))
+        assert (card["task"], card["format"], card["source_length"], card["max_length"]) == ("toy", form, S, T)
+        assert card["signatures"]["generate"]["inputs"] == {"source": {"shape": [1, S], "dtype": "int32"}}
+
+
+def test_the_same_model_gives_the_same_file(exported, tmp_path):
+    _, paths = exported("none", "gru")
+    again = deploy.export_seq2seq(make("none", "gru"), tokenizer_proto(), tmp_path, S, T, card={"task": "toy"})
+    assert again["f32"].read_bytes() == paths["f32"].read_bytes()
+
+
+# ---------- the report ----------
+
+
+def snapshot(folder):
+    return {p.relative_to(folder): p.read_bytes() for p in Path(folder).rglob("*") if p.is_file()}
+
+
+def test_a_checked_export_passes_and_a_worse_one_replaces_nothing(tmp_path):
+    model = make("none", "lstm")
+    options = {"source_length": S, "max_length": T, "beams": 2, "timed": 2}
+    good = deploy.export_checked(
+        model, tokenizer_proto(), tmp_path, TEXTS, **options, metric=lambda texts: 50.0 + len(texts), metric_name="BLEU"
+    )
+    assert good["passed"], good["reasons"]
+    assert json.loads((tmp_path / "report.json").read_text()) == good
+    written = sorted(path.name for path in tmp_path.iterdir())
+    assert written == ["model_f32.tflite", "model_int8.tflite", "report.json", "saved_model"]
+    names = [(row["name"], row["beams"]) for row in good["results"]]
+    assert names == [("keras", 1), ("keras", 2), ("saved_model", 2), *itertools.product(litert.FORMATS, (1, 2))]
+    for row in good["results"]:
+        assert row["metric"] == 58
+        assert row["ms_per_token"] > 0
+        if row["name"] != "int8":
+            assert row["agreement"] == 1
+    table = deploy.format_report(good)
+    assert "| int8, beam 2 |" in table
+    assert "All files agree" in table
+
+    before, falling = snapshot(tmp_path), itertools.count(90, -10)
+    bad = deploy.export_checked(model, tokenizer_proto(), tmp_path, TEXTS, **options, metric=lambda _: next(falling))
+    assert not bad["passed"]
+    assert "int8, greedy: metric fell from 90.00 to 40.00; a loss of 0.3 is allowed." in bad["reasons"]
+    assert bad["reasons"][0] in deploy.format_report(bad)
+    assert snapshot(tmp_path) == before
+
+
+def test_another_model_than_the_exported_one_does_not_pass(exported):
+    model, paths = exported("none", "gru")
+    other = make("none", "gru")
+    other.weights[0].assign(-other.weights[0])
+    found = deploy.parity_report(other, paths, tokenizer_proto(), TEXTS, S, T, timed=1)
+    assert not found["passed"]
+    assert [r.split(",")[0] for r in found["reasons"]] == ["saved_model", "f32"]
+    assert deploy.parity_report(model, paths, tokenizer_proto(), TEXTS, S, T, timed=1)["passed"]
+
+
+def test_an_export_that_fails_leaves_the_earlier_files(tmp_path, monkeypatch):
+    deploy.export_seq2seq(make("none", "gru"), tokenizer_proto(), tmp_path, S, T, formats=("f32",))
+    before = snapshot(tmp_path)
+    (tmp_path / ".export").mkdir()  # as a killed export would leave it
+    (tmp_path / ".export" / "half").write_text("written")
+    monkeypatch.setattr(litert, "convert_seq2seq", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(savedmodel, "save_seq2seq", lambda *_, **__: None)
+    with pytest.raises(ZeroDivisionError):
+        deploy.export_seq2seq(make("none", "gru"), tokenizer_proto(), tmp_path, S, T)
+    assert snapshot(tmp_path) == before
