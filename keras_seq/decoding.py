@@ -2,9 +2,10 @@
 
 import weakref
 
-import keras
 import numpy as np
 from keras import ops, tree
+
+from keras_seq import compilation
 
 PAD, BOS, EOS, UNK = 0, 1, 2, 3
 NEVER = -1e9
@@ -215,40 +216,14 @@ COMPILED = weakref.WeakKeyDictionary()  # model -> {options: compiled search}; g
 
 def compiled(model, options):
     """The search for these options, compiled for the backend in use."""
-    functions = COMPILED.setdefault(model, {})
-    if options not in functions:
-        functions[options] = compile_search(model, dict(options))
-    return functions[options]
-
-
-def compile_search(model, options):
-    """tf.function, jax.jit, or plain torch without gradients."""
-    backend, reference = keras.backend.backend(), weakref.ref(model)
+    functions, reference = COMPILED.setdefault(model, {}), weakref.ref(model)
 
     def run(inputs, noise):
-        return search(reference(), inputs, noise, **options)
+        return search(reference(), inputs, noise, **dict(options))
 
-    if backend == "tensorflow":
-        import tensorflow as tf
-
-        return tf.function(run, reduce_retracing=True, autograph=False)
-    if backend == "jax":
-        return jit(run, model.variables)
-    import torch
-
-    return torch.no_grad()(run)
-
-
-def jit(run, variables):
-    """jax.jit with the weights as an argument, so that training after the first call is seen."""
-    import jax
-
-    @jax.jit
-    def pure(values, *args):
-        with keras.StatelessScope(state_mapping=list(zip(variables, values))):
-            return run(*args)
-
-    return lambda *args: pure([variable.value for variable in variables], *args)
+    if options not in functions:
+        functions[options] = compilation.compile(run, model.variables)
+    return functions[options]
 
 
 SIZES = (32, 64, 128, 256, 512)  # targets are given room in these steps, so that few loops are compiled

@@ -219,21 +219,21 @@ def in_steps(model, inputs, cuts, length=None):
     return np.concatenate(logits, axis=1)
 
 
-def split_anywhere_equals_whole(model, inputs, cuts, length=None, tolerance=2e-5):
-    """Training is the long case of decoding: reading in pieces gives the logits of reading at once."""
-    close(in_steps(model, inputs, cuts, length), model(inputs), tolerance)
+def split_anywhere_equals_whole(model, inputs, whole, cuts, length=None, tolerance=2e-5):
+    """Training is the long case of decoding: reading in pieces gives the logits `whole` of reading at once."""
+    close(in_steps(model, inputs, cuts, length), whole, tolerance)
 
 
-def padding_is_invisible(model, inputs, more=3, tolerance=2e-5):
+def padding_is_invisible(model, inputs, whole, more=3, tolerance=2e-5):
     """Padding after the source changes no logit."""
     wider = {**inputs, "source": np.pad(inputs["source"], ((0, 0), (0, more)))}
-    close(model(wider), model(inputs), tolerance)
+    close(model(wider), whole, tolerance)
 
 
-def future_is_invisible(model, inputs, at):
+def future_is_invisible(model, inputs, whole, at):
     """Another token at position `at` of the target changes no logit before it, and some logit from there on."""
     changed = {**inputs, "target": inputs["target"].copy()}
     changed["target"][:, at] = np.where(changed["target"][:, at] == 5, 6, 5)
-    before, after = array(model(inputs)), array(model(changed))
-    np.testing.assert_array_equal(before[:, :at], after[:, :at])
-    assert np.abs(before[:, at:] - after[:, at:]).max() > 1e-4
+    after = array(model(changed))
+    np.testing.assert_array_equal(whole[:, :at], after[:, :at])
+    assert np.abs(whole[:, at:] - after[:, at:]).max() > 1e-4

@@ -23,6 +23,9 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     backend = config.getoption("backend")
     os.environ["KERAS_BACKEND"] = backend  # before anything imports keras; children inherit it
+    if backend == "jax":  # jax compiles each op for each shape, here for a single use: spare it the optimising
+        quick = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+        os.environ.setdefault("XLA_FLAGS", quick)
     settings.load_profile("few" if backend == "jax" else "keras_seq")  # jax compiles every op for every shape
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("MPLBACKEND", "Agg")

@@ -22,7 +22,9 @@ APP = toy.APP
 
 
 def train(folder, *flags, app=APP):
-    return app.run(["train", "--output", str(folder), *map(str, flags)])
+    """Trains in float32 whatever the machine is fast at, unless `flags` say something else."""
+    dtype = [] if {"--resume", "--mixed-precision"} & set(flags) else ["--no-mixed-precision"]
+    return app.run(["train", "--output", str(folder), *dtype, *map(str, flags)])
 
 
 def weights(folder, app=APP):
@@ -117,9 +119,7 @@ def test_the_best_weights_are_kept_not_the_last(tmp_path):
 
     def preview(config, model, assets, examples):
         seen.append([np.array(v) for v in model.trainable_variables])
-        return (
-            Preview({"score": [0.1, 0.9, 0.5, 0.4, 0.3][len(seen) - 1]}) if len(seen) < 5 else Preview({"score": 0.0})
-        )
+        return Preview({"score": {1: 0.1, 2: 0.9, 3: 0.5}.get(len(seen), 0.4)})
 
     app = dataclasses.replace(APP, preview=preview, monitor="score", mode="max")
     assert train(tmp_path, "--patience", 2, "--epochs", 9, app=app) == 0
@@ -190,6 +190,8 @@ def test_a_new_run_replaces_a_model_when_its_first_epoch_is_done(copy, capsys):
     assert {p: p.read_bytes() for p in copy.iterdir() if p.is_file()} == before
     assert train(copy, "--units", 3, "--epochs", 1) == 0
     assert store.read_json(copy / "config.json")["config"]["units"] == 3
+    card = (copy / "README.md").read_text(encoding="utf-8")
+    assert "`python -m tests.toy train --units 3 --epochs 1 --no-mixed-precision`" in card
     assert not (copy / "report.json").exists()  # it told of the model before
     assert note(copy)["state"]["epoch"] == 1
 
@@ -199,7 +201,8 @@ def test_a_new_run_replaces_a_model_when_its_first_epoch_is_done(copy, capsys):
 
 def start(folder, *flags):
     """Starts a training in a fresh process."""
-    argv = [sys.executable, "-m", "tests.toy", "train", "--output", str(folder), *map(str, flags)]
+    argv = [sys.executable, "-m", "tests.toy", "train", "--no-mixed-precision", "--output", str(folder)]
+    argv += map(str, flags)
     return subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
 
@@ -283,7 +286,7 @@ def test_data_that_changed_since_is_an_error(copy, capsys):
         return dataclasses.replace(toy.data(config), assets={"labels": ["returns", "new"], "note.bin": b"\x00\xffraw"})
 
     assert train(copy, "--resume", "--epochs", 5, app=dataclasses.replace(APP, data=data)) == 2
-    assert "expected the data of the run to resume, got another labels.json" in capsys.readouterr().err
+    assert "expected labels.json as in the run to resume, got another" in capsys.readouterr().err
 
 
 def test_a_model_that_changed_since_is_an_error(copy, capsys):

@@ -42,23 +42,9 @@ def test_nothing_given_leaves_nothing():
 
 
 def test_values_have_the_types_of_the_fields():
-    argv = [
-        "--model",
-        "lstm",
-        "--layers",
-        "3",
-        "--batch-tokens",
-        "1_000",
-        "--rate",
-        "2e-4",
-        "--data",
-        "x.tsv",
-        "--no-tie",
-        "--seed",
-        "5",
-    ]
+    argv = "--model lstm --layers 3 --batch-tokens 1_000 --rate 2e-4 --data x.tsv --no-tie --seed 5"
     wanted = {"model": "lstm", "layers": 3, "batch_tokens": 1000, "rate": 2e-4, "data": "x.tsv", "tie": False}
-    assert parse(*argv) == {**wanted, "seed": 5}
+    assert parse(*argv.split()) == {**wanted, "seed": 5}
 
 
 @pytest.mark.parametrize("flag", ["--batch-tokens=7", "--batch_tokens=7"])
@@ -145,6 +131,15 @@ def test_a_table_aligns_scalars_and_grids():
     assert "deep" in cli.table({"a": {"b": {"deep": {"c": 1}}}, "l": ["x", "y"], "e": {}, "none": None})
 
 
+def test_flags_written_from_options_make_these_options_again():
+    import shlex
+
+    options = Options(model="lstm", rate=2e-4, data="my pairs.tsv", tie=False)
+    assert cli.as_flags(Options()) == ""
+    assert cli.as_flags(options) == " --model lstm --rate 0.0002 --data 'my pairs.tsv' --no-tie"
+    assert Options(**parse(*shlex.split(cli.as_flags(options)))) == options
+
+
 # --- the command line, without Keras ----------------------------------------------------------------------------------
 
 
@@ -210,8 +205,9 @@ def test_a_users_error_is_one_line_with_code_2_before_keras(argv, message, tmp_p
     assert message in err
 
 
-def test_a_users_config_is_checked():
-    assert toy.APP.run(["train", "--units", "-3"]) == 2
+def test_a_users_config_is_checked_before_a_folder_is_made(tmp_path):
+    assert toy.APP.run(["train", "--units", "-3", "--output", str(tmp_path / "new")]) == 2
+    assert not (tmp_path / "new").exists()
 
 
 def test_the_apps_are_listed_without_importing_them(tmp_path):

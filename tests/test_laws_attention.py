@@ -174,7 +174,6 @@ def test_padding_mask_is_false_at_padding():
 # ---------- against Keras, with copied weights ----------
 
 
-
 def test_equals_keras_multi_head_attention_on_a_context():
     x, context = tensors()
     theirs = keras.layers.MultiHeadAttention(N, H, value_dim=H)

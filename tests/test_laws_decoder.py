@@ -10,7 +10,7 @@ from keras_seq.models import RecurrentSeq2Seq, TransformerSeq2Seq
 from tests import checks
 from tests.checks import array, close, normal
 
-B, S, T, V = 2, 7, 11, 23
+B, S, T, V = 2, 5, 7, 23
 
 
 def transformer(**options):
@@ -45,48 +45,55 @@ def model(name):
     return made[name]
 
 
+def whole(name):
+    """What the model makes of `inputs()`, computed once."""
+    if (name, "logits") not in made:
+        made[name, "logits"] = array(model(name)(inputs()))
+    return made[name, "logits"]
+
+
 def inputs():
     """A batch whose first source ends early and is padded."""
     rng = np.random.default_rng(1)
     source, target = rng.integers(4, V, (B, S), "int32"), rng.integers(4, V, (B, T), "int32")
-    source[0, 4:] = 0
+    source[0, 3:] = 0
     target[:, 0] = 1
     return {"source": source, "target": target}
 
 
 @every_model
-@pytest.mark.parametrize("cuts", [[*range(1, T)], [1, 4], [5]], ids=str)
+@pytest.mark.parametrize("cuts", [[*range(1, T)], [1, 4]], ids=str)
 def test_split_anywhere_equals_whole(name, cuts):
-    checks.split_anywhere_equals_whole(model(name), inputs(), cuts)
+    checks.split_anywhere_equals_whole(model(name), inputs(), whole(name), cuts)
 
 
 @pytest.mark.parametrize("name", [name for name in MODELS if name.startswith("transformer")])
 def test_a_cache_may_be_longer_than_what_is_written(name):
-    checks.split_anywhere_equals_whole(model(name), inputs(), [3], length=T + 2)
+    checks.split_anywhere_equals_whole(model(name), inputs(), whole(name), [3], length=T + 2)
 
 
 @every_model
 def test_padding_is_invisible(name):
-    checks.padding_is_invisible(model(name), inputs())
+    checks.padding_is_invisible(model(name), inputs(), whole(name))
 
 
 @every_model
 def test_a_row_does_not_see_its_neighbours(name):
-    batch, alone = inputs(), {key: value[:1] for key, value in inputs().items()}
-    alone["source"] = alone["source"][:, :4]  # without its padding
-    close(array(model(name)(batch))[:1], model(name)(alone), 2e-5)
+    alone = {key: value[:1] for key, value in inputs().items()}
+    alone["source"] = alone["source"][:, :3]  # without its padding
+    close(whole(name)[:1], model(name)(alone), 2e-5)
 
 
 @every_model
 def test_the_future_is_invisible(name):
-    checks.future_is_invisible(model(name), inputs(), at=6)
+    checks.future_is_invisible(model(name), inputs(), whole(name), at=4)
 
 
 @every_model
 def test_the_source_is_visible(name):
     other = inputs()
     other["source"][0, 2] = 5 if other["source"][0, 2] != 5 else 6
-    moved = np.abs(array(model(name)(other)) - array(model(name)(inputs()))).max(axis=(1, 2))
+    moved = np.abs(array(model(name)(other)) - whole(name)).max(axis=(1, 2))
     assert moved[0] > 1e-4
     assert moved[1] == 0
 
@@ -110,7 +117,7 @@ def test_step_takes_an_index_that_is_a_tensor(name):
     memory, state = m.start(batch, T)
     _, state = m.step(batch["target"][:, :2], 0, memory, state)
     logits, _ = m.step(batch["target"][:, 2:3], ops.convert_to_tensor(2, dtype="int32"), memory, state)
-    close(array(logits)[:, 0], array(m(batch))[:, 2], 2e-5)
+    close(array(logits)[:, 0], whole(name)[:, 2], 2e-5)
 
 
 @every_model
@@ -121,7 +128,7 @@ def test_all_weights_exist_before_the_first_call_and_all_of_them_learn(name):
     fresh(inputs())
     assert [w.path for w in fresh.weights] == before
     assert len(set(before)) == len(before)
-    close(checks.copy_weights(model(name), fresh)(inputs()), model(name)(inputs()), 1e-6)
+    close(checks.copy_weights(model(name), fresh)(inputs()), whole(name), 1e-6)
 
 
 # ---------- the layers by themselves ----------
@@ -135,7 +142,7 @@ def test_transformer_decoder_in_steps(kv_heads, norm):
     whole = checks.shake_built(decoder, x, context)(x, context)
     memory, state = decoder.start(context, length=T)
     steps = []
-    for first, last in checks.pieces(T, [1, 2, 7]):
+    for first, last in checks.pieces(T, [1, 2, 5]):
         y, state = decoder.step(x[:, first:last], first, memory, state)
         steps.append(array(y))
     close(np.concatenate(steps, axis=1), whole, 2e-5)
@@ -148,7 +155,7 @@ def test_recurrent_decoder_in_steps_with_residuals(cell):
     whole = checks.shake_built(decoder, x, context)(x, context)
     memory, state = decoder.start(context)
     steps = []
-    for first, last in checks.pieces(T, [1, 2, 7]):
+    for first, last in checks.pieces(T, [1, 2, 5]):
         y, state = decoder.step(x[:, first:last], first, memory, state)
         steps.append(array(y))
     close(np.concatenate(steps, axis=1), whole, 2e-5)

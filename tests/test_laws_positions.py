@@ -1,4 +1,4 @@
-"""Law 1: a position encoding is a function of positions. Whatever is sliced, moved or batched, it follows the numbers."""
+"""Law 1: a position encoding is a function of positions: sliced, moved or batched, it follows the numbers."""
 
 import keras
 import numpy as np

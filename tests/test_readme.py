@@ -12,7 +12,10 @@ import pytest
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SETUP = {"pip install -e .", "pip install tox && tox"}  # what installed the package and started this very test
-TINY = {"train": "--epochs 1 --steps 2 --dim 16 --num-layers 1 --vocab-size 300", "evaluate": "", "export": ""}
+TINY = {
+    "train": "--data eng-fra.tsv --test 20 --steps 3 --vocab-size 200 --layers 1 --dim 16 --heads 2 --mlp-dim 16",
+    "export": "--sentences 5 --source-length 32 --max-length 16",
+}
 
 
 def blocks(language: str) -> list[str]:

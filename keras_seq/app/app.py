@@ -74,7 +74,7 @@ class Run:
     minutes: float = 0.0  # stop cleanly after so many minutes of training (0: no limit)
     patience: int = 3  # epochs without a better validation before training stops (0: never stops early)
     seed: int = 0  # the same seed gives the same run on one machine
-    mixed_precision: bool = False  # compute in bfloat16; weights, predictions and exports stay float32
+    mixed_precision: bool | None = None  # train in bfloat16, weights in float32 (none: where the hardware is fast)
 
     def __post_init__(self):
         for name, least in {"epochs": 1, "steps": 0, "minutes": 0, "patience": 0, "seed": 0}.items():

@@ -21,6 +21,7 @@ import io
 import math
 import os
 import re
+import shlex
 import textwrap
 import tokenize
 import types
@@ -140,10 +141,22 @@ def given(args: argparse.Namespace, cls: type) -> dict:
     return {f.name: getattr(args, f.name) for f in dataclasses.fields(cls) if hasattr(args, f.name)}
 
 
+def as_flags(options: object) -> str:
+    """Returns the flags that make a dataclass of its defaults into `options`: ` --dim 64 --no-bias`."""
+    changed = [f for f in dataclasses.fields(options) if getattr(options, f.name) != f.default]
+    return "".join(f" {as_flag(f.name.replace('_', '-'), getattr(options, f.name))}" for f in changed)
+
+
+def as_flag(name: str, value: object) -> str:
+    if isinstance(value, bool):
+        return f"--{name}" if value else f"--no-{name}"
+    return f"--{name} {shlex.quote(str(value))}"
+
+
 def shown(default: object) -> str:
     if isinstance(default, bool):
         return "on" if default else "off"
-    return "none" if default in (None, "") else str(default)
+    return {None: "auto", "": "none"}.get(default, str(default))
 
 
 def flag(annotation: object) -> dict:

@@ -12,7 +12,7 @@ from pathlib import Path
 from keras_seq.app import cli
 from keras_seq.app.app import Data, Run, asset_files, plain_rows, round_trip, test_file
 from keras_seq.app.cli import UserError, one_line_errors
-from keras_seq.app.start import command_started, device, start, versions
+from keras_seq.app.start import command_started, device, fast_bfloat16, start, versions
 from keras_seq.training import store
 
 MAY_CHANGE = {"epochs", "steps", "minutes", "patience"}  # the only settings that a resumed run may have new
@@ -22,11 +22,11 @@ STALE = ("metrics.json", "README.md", "report.json", "learning_curves.png", "tes
 def train_command(app, args) -> int:
     """Checks all that can be checked at once, then trains; Ctrl-C ends with a line that says how to go on."""
     folder = app.folder(args.output)
-    with one_line_errors():
-        store.writable(folder)
-        store.recover(folder)
+    store.recover(folder)
     note = checkpoint_note(app, folder) if args.resume else None
     config, run = settings(app, args, note)
+    with one_line_errors():
+        store.writable(folder)
     if not args.resume:
         announce(app, folder)
     try:
@@ -111,6 +111,8 @@ def train(app, config, run: Run, folder: Path, note: dict | None = None) -> dict
     Returns: the content of metrics.json.
     """
     start(run.seed)
+    if run.mixed_precision is None:
+        run = dataclasses.replace(run, mixed_precision=fast_bfloat16())
     from keras_seq.training.checkpoint import State, restore, size  # imports keras: after start() has made it quiet
 
     with one_line_errors():
@@ -131,10 +133,13 @@ def train(app, config, run: Run, folder: Path, note: dict | None = None) -> dict
 
 
 def same_assets(folder: Path, assets: dict) -> None:
-    """Raises UserError when the data of a resumed run gives other assets than it did."""
+    """Raises UserError when a resumed run makes other assets than it did: its data or a setting has changed."""
     for name, content in asset_files(assets)[1].items():
         if not (folder / name).exists() or (folder / name).read_bytes() != content:
-            raise UserError(f"expected the data of the run to resume, got another {name}: train without --resume")
+            raise UserError(
+                f"expected {name} as in the run to resume, got another: the data or a setting that it is made from has "
+                "changed; train without --resume"
+            )
 
 
 def describe(app, data: Data, model, folder: Path, state) -> None:
@@ -174,6 +179,7 @@ def fit(app, config, run: Run, folder: Path, data: Data, assets: dict, model, st
         initial_epoch=state.epoch,
         epochs=epochs(run, data) or sys.maxsize,
         steps_per_epoch=getattr(data.train, "steps", None),
+        shuffle=False,  # the batches come in their own order
         validation_data=whole(data.valid) if data.valid is not None else None,
         callbacks=callbacks(app, config, run, folder, data, assets, state),
         verbose=0,
@@ -235,7 +241,7 @@ def finish(app, run: Run, folder: Path, data: Data, state) -> dict:
     metrics = {"test": test, **numbers(run, state, trained.model)}
     pictures = {"learning_curves.png": plots.png(plots.learning_curves(state.history, best=state.best_epoch))}
     pictures |= {f"{file_name(k)}.png": plots.png(v) for k, v in figures(app, trained, data).items()}
-    facts = card_facts(app, data, metrics, trained)
+    facts = card_facts(app, run, data, metrics, trained)
     card = model_card(facts, list(asset_files(trained.assets)[1]), list(pictures))
     files = {"metrics.json": store.to_json(metrics), "README.md": card.encode(), **pictures}
     store.commit(folder, files, needed=sum(map(len, files.values())) + 100_000)
@@ -265,6 +271,7 @@ def numbers(run: Run, state, model) -> dict:
         "minutes": round(state.seconds / 60, 3),
         "cpu_minutes": round(state.cpu_seconds / 60, 3),
         "seconds_to_first_step": round(state.first_step, 2) if state.first_step else None,
+        "cpu_seconds_to_first_step": round(state.cpu_first_step, 2) if state.cpu_first_step else None,
         "weights": model.count_params(),
         "seed": run.seed,
         "mixed_precision": run.mixed_precision,
@@ -273,21 +280,23 @@ def numbers(run: Run, state, model) -> dict:
     return {"training": training, "history": state.history, "versions": versions()}
 
 
-def card_facts(app, data: Data, metrics: dict, trained) -> dict:
-    training = metrics["training"]
-    same = app.read is None
+def card_facts(app, run: Run, data: Data, metrics: dict, trained) -> dict:
+    """Returns what the model card says, by the names in its template."""
+    training, own = metrics["training"], {field.name for field in dataclasses.fields(trained.config)}
+    rest = {f.name: f.default for f in dataclasses.fields(Run) if f.name in own}  # the Config's flags say these
     return {
         **training,
         "name": app.name,
         "summary": app.doc.partition("\n")[0],
         "date": datetime.date.today().isoformat(),
         "command": app.command,
+        "flags": cli.as_flags(trained.config) + cli.as_flags(dataclasses.replace(run, **rest)),
         "cpu": f"{training['cpu_minutes']:.1f}",
         "minutes": f"{training['minutes']:.1f}",
         "weights": f"{training['weights']:,}",
         "data": "\n".join(f"- {fact}" for fact in data.facts) or "See the app's file.",
         "test": f"{len(data.test):,}",
-        "note": "" if same else " (`evaluate --input FILE` measures on others)",
+        "note": "" if app.read is None else " (`evaluate --input FILE` measures on others)",
         "results": cli.table(metrics["test"], indent="") or "no evaluation",
         "module": app.command.removeprefix("python -m "),
         "folder": trained.folder.as_posix(),

@@ -47,7 +47,7 @@ def export_seq2seq(
 
 def export_checked(
     model, tokenizer_proto, folder, texts, source_length=64, max_length=64, formats=FORMATS, beams=1,
-    length_penalty=0.6, card=None, metric=None, metric_name="metric", tolerance=0.3, timed=8,
+    length_penalty=0.6, card=None, metric=None, metric_name="metric", tolerance=0.3, sentences=100, timed=8,
 ):  # fmt: skip
     """`export_seq2seq`, and each file compared with the model on `texts` before it is put in place.
 
@@ -61,7 +61,7 @@ def export_checked(
         paths = build(model, tokenizer_proto, staging, source_length, max_length, formats, card, search)
         found = report.parity_report(
             model, paths, tokenizer_proto, texts, source_length, max_length, **search,
-            metric=metric, metric_name=metric_name, tolerance=tolerance, timed=timed,
+            metric=metric, metric_name=metric_name, tolerance=tolerance, sentences=sentences, timed=timed,
         )  # fmt: skip
         (staging / REPORT).write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         if found["passed"]:

@@ -76,37 +76,28 @@ def _convert(folder, names, form):
     import tensorflow as tf
     from tensorflow.lite.python.convert import ConverterError  # not public: what `convert` raises
 
+    converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=names)
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+    converter.experimental_enable_resource_variables = False
+    if form == "int8":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
     try:
-        content = _converter(folder, names, form, [tf.lite.OpsSet.TFLITE_BUILTINS]).convert()
-    except ConverterError as error:
-        raise builtin_ops.UnsupportedOps(_explain(folder, names, error)) from None  # its text is the whole graph
+        content = converter.convert()
+    except ConverterError as error:  # its text is the whole graph
+        raise builtin_ops.UnsupportedOps(explain(str(error))) from None
     builtin_ops.check_ops(content)
     return content
 
 
-def _converter(folder, names, form, ops):
-    import tensorflow as tf
-
-    converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=names)
-    converter.target_spec.supported_ops = ops
-    converter.experimental_enable_resource_variables = False
-    if form == "int8":
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    return converter
-
-
-def _explain(folder, names, error):
-    """What stood in the way of builtin ops: converted once more with every op allowed, then looked at."""
-    import tensorflow as tf
-    from tensorflow.lite.python.convert import ConverterError
-
-    converter = _converter(folder, names, "f32", [tf.lite.OpsSet.TFLITE_BUILTINS, tf.lite.OpsSet.SELECT_TF_OPS])
-    converter.allow_custom_ops = True
-    try:
-        offending = [op for op in builtin_ops.read_ops(converter.convert()) if builtin_ops.kind(op.name)]
-    except ConverterError:
-        offending = []
+def explain(error):
+    """What the converter's error says, in a few lines: the ops that have no builtin counterpart, and their places."""
+    custom = " ".join(re.findall(r"Custom ops: ([^\n]*)", error))
+    found = re.findall(r"""error: loc\(\w*\(?fused\["[^"]*", "([^"@]+)[^\n]*'tf\.(\w+)' op""", error)
+    offending = [
+        builtin_ops.Op(f"CUSTOM:{name}" if name in custom else f"CUSTOM:Flex{name}", place)
+        for place, name in dict.fromkeys(found)
+    ]
     if offending:
         return builtin_ops.describe(offending)
-    ops = sorted(set(re.findall(r"tf\.\w+", str(error)))) or ["an op that the converter does not name"]
-    return f"Expected builtin ops only in the .tflite file; the converter cannot translate {', '.join(ops)}."
+    ops = ", ".join(sorted(set(re.findall(r"tf\.\w+", error)))) or error.strip().splitlines()[-1]
+    return f"Expected builtin ops only in the .tflite file; the converter cannot translate {ops}."

@@ -3,16 +3,28 @@
 from keras_seq.layers import masks, positions
 from keras_seq.layers.attention import AdditiveAttention, Attention, DotProductAttention, MultiHeadAttention, attend
 from keras_seq.layers.core import Linear
-from keras_seq.layers.embeddings import TokenEmbedding
+from keras_seq.layers.embeddings import FrameEmbedding, PatchEmbedding, TokenEmbedding
 from keras_seq.layers.masks import attention_mask, padding_mask
 from keras_seq.layers.positions import ALiBi, Learned, Position, Relative, RelativeBias, Rotary, Sinusoidal
+from keras_seq.layers.projective import ProjectiveAttention
 from keras_seq.layers.recurrent import RecurrentDecoder, RecurrentEncoder
+from keras_seq.layers.report import mask_report
+from keras_seq.layers.sparse import (
+    BlockSparseAttention,
+    LocalAttention,
+    RandomAttention,
+    SparseAttention,
+    StridedAttention,
+)
 from keras_seq.layers.transformer import Block, FeedForward, TransformerDecoder, TransformerEncoder
 
 __all__ = [
     "masks", "positions", "attend", "attention_mask", "padding_mask",
     "Position", "Sinusoidal", "Learned", "Rotary", "Relative", "RelativeBias", "ALiBi",
     "Attention", "AdditiveAttention", "DotProductAttention", "MultiHeadAttention", "Linear",
-    "TokenEmbedding", "FeedForward", "Block", "TransformerEncoder", "TransformerDecoder",
-    "RecurrentEncoder", "RecurrentDecoder",
+    "SparseAttention", "LocalAttention", "StridedAttention", "RandomAttention", "BlockSparseAttention",
+    "ProjectiveAttention",
+    "TokenEmbedding", "PatchEmbedding", "FrameEmbedding",
+    "FeedForward", "Block", "TransformerEncoder", "TransformerDecoder",
+    "RecurrentEncoder", "RecurrentDecoder", "mask_report",
 ]  # fmt: skip

@@ -1,9 +1,12 @@
 """Attention: softmax(score(q, k) + bias) v. The kinds differ in the score; everything else is written once."""
 
+import dataclasses
+from typing import Any
+
 import keras
 from keras import ops
 
-from keras_seq.layers import masks, positions
+from keras_seq.layers import chunked, masks, positions
 from keras_seq.layers.core import Linear, register
 
 MASKED = -1e9  # finite, so that no arithmetic on a masked score gives NaN; exp() of it is exactly 0 in float32
@@ -38,6 +41,19 @@ def attend(scores, values, mask=None, bias=None, dropout=None):
     return y, weights
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Rule:
+    """A mask that is not made yet, because all of it at once would take T x S: each block of queries makes its part.
+
+    key_mask: bool (b, S), False for keys that nobody may attend to; causal: whether a query sees the past only;
+    sees: the whole mask (b, n, T, S), where it has been made after all.
+    """
+
+    key_mask: Any = None
+    causal: bool = False
+    sees: Any = None
+
+
 class Attention(keras.layers.Layer):
     """What all attention layers share; a kind defines `query`, `project`, `scores` and `output`.
 
@@ -60,7 +76,7 @@ class Attention(keras.layers.Layer):
         super().__init__(**kwargs)
         self.supports_masking = True
         self.position = positions.get(position)
-        self.dropout = keras.layers.Dropout(dropout) if dropout else None
+        self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy) if dropout else None
 
     def build_position(self, x_shape, num_heads, head_dim):
         """Make the position's weights, unless a stack that shares it among its layers has made them."""
@@ -87,8 +103,15 @@ class Attention(keras.layers.Layer):
         """Heads (B, N, T, H) -> (B, T, D')."""
         return merge_heads(y)
 
+    def make_mask(self, q_pos, k_pos, key_mask=None, causal=False, attention_mask=None, dense=False):
+        """What `attend` takes as its mask: bool (b, n, T, S), None, or a `Rule`. A stack makes it once for its layers.
+
+        dense: the weights are asked for, or queries are few: T x S numbers are welcome.
+        """
+        return masks.combine(per_head(attention_mask), masks.attention_mask(q_pos, k_pos, key_mask, causal))
+
     def attend(self, q, kv, attention_mask=None, q_pos=None, k_pos=None):
-        """Query heads, key and value heads -> output (B, T, D') and weights (B, N, T, S)."""
+        """Query heads, key and value heads, what `make_mask` made -> output (B, T, D') and weights (B, N, T, S)."""
         bias = self.position.bias(q, q_pos, k_pos)
         y, weights = attend(self.scores(q, kv["k"]), kv["v"], attention_mask, bias, self.dropout)
         return self.output(y), weights
@@ -105,14 +128,23 @@ class Attention(keras.layers.Layer):
         else:
             k_pos = masks.positions(ops.shape(context)[1]) if k_pos is None else k_pos
             q, kv = self.query(x, q_pos), self.project(context, k_pos)
-        sees = masks.combine(per_head(attention_mask), masks.attention_mask(q_pos, k_pos, key_mask, causal))
+        sees = self.make_mask(q_pos, k_pos, key_mask, causal, attention_mask, dense=return_attention_weights)
         y, weights = self.attend(q, kv, sees, q_pos, k_pos)
         return (y, weights) if return_attention_weights else y
 
 
 def per_head(mask):
-    """A mask (B, T, S) for every head: (B, 1, T, S). Masks with an axis for heads stay as they are."""
-    return ops.expand_dims(mask, 1) if mask is not None and len(mask.shape) == 3 else mask
+    """A mask (B, T, S) for every head: (B, 1, T, S). Masks with an axis for heads, and rules, stay as they are."""
+    return ops.expand_dims(mask, 1) if len(getattr(mask, "shape", ())) == 3 else mask
+
+
+def rule_only(attention_mask, what):
+    """Refuses a ready mask where masks are made block by block."""
+    if attention_mask is not None:
+        raise ValueError(
+            f"{what} makes its mask block by block, from positions, causal=True and key masks (x_mask, context_mask); "
+            "it got an attention_mask: leave it out, or use a MultiHeadAttention without chunk."
+        )
 
 
 def split_heads(x, num_heads):
@@ -145,11 +177,14 @@ class MultiHeadAttention(Attention):
         position: rotary, relative, relative_bias, alibi: see `positions.get`.
         dropout: rate on the weights.
         use_bias: whether the projections have biases.
+        chunk: number of queries computed at a time, so that memory grows with L and not with L squared, forwards and
+            backwards; the result is the same. None computes all at once, and so do calls that return the weights.
 
     Raises:
-        ValueError: if D is not divisible by num_heads while head_dim is left out, or num_heads not by kv_heads.
+        ValueError: if D is not divisible by num_heads while head_dim is left out, or num_heads not by kv_heads; with
+            chunk, for dropout, for an attention_mask, and for a position whose gradient is unknown there.
 
-    Reference: Vaswani et al. 2017; grouped queries: Ainslie et al. 2023.
+    Reference: Vaswani et al. 2017; grouped queries: Ainslie et al. 2023; chunks: Rabe and Staats 2021.
 
     Example:
 
@@ -162,9 +197,12 @@ class MultiHeadAttention(Attention):
     """
 
     def __init__(
-        self, num_heads, head_dim=None, kv_heads=None, position=None, dropout=0.0, use_bias=True, **kwargs
+        self, num_heads, head_dim=None, kv_heads=None, position=None, dropout=0.0, use_bias=True, chunk=None, **kwargs
     ):  # fmt: skip
         super().__init__(position, dropout, **kwargs)
+        self.chunk = chunk
+        if chunk is not None:
+            chunked.check(chunk, dropout, self.position)
         self.num_heads, self.head_dim = num_heads, head_dim
         self.kv_heads, self.use_bias = kv_heads or num_heads, use_bias
         if num_heads % self.kv_heads:
@@ -216,11 +254,24 @@ class MultiHeadAttention(Attention):
     def scores(self, q, k):
         return dot(q, k)
 
+    def share(self, kv):
+        """Key and value heads, each repeated for the queries that share it: (B, M, S, H) -> (B, N, S, H)."""
+        times = self.num_heads // self.kv_heads
+        return kv if times == 1 else {name: ops.repeat(heads, times, axis=1) for name, heads in kv.items()}
+
+    def make_mask(self, q_pos, k_pos, key_mask=None, causal=False, attention_mask=None, dense=False):
+        few = q_pos.shape[1] is not None and q_pos.shape[1] <= (self.chunk or 0)
+        if self.chunk is None or dense or few:
+            return super().make_mask(q_pos, k_pos, key_mask, causal, attention_mask, dense)
+        rule_only(attention_mask, "Attention in chunks")
+        return Rule(key_mask, causal)
+
     def attend(self, q, kv, attention_mask=None, q_pos=None, k_pos=None):
-        share = self.num_heads // self.kv_heads
-        if share > 1:
-            kv = {name: ops.repeat(heads, share, axis=1) for name, heads in kv.items()}
-        return super().attend(q, kv, attention_mask, q_pos, k_pos)
+        kv = self.share(kv)
+        if not isinstance(attention_mask, Rule):
+            return super().attend(q, kv, attention_mask, q_pos, k_pos)
+        y = chunked.attend_in_chunks(attend, q, kv, attention_mask, self.position, q_pos, k_pos, self.chunk)
+        return self.output(y), None
 
     def output(self, y):
         return self.out(merge_heads(y))
@@ -326,7 +377,7 @@ class DotProductAttention(Attention):
 ATTENTIONS = {"additive": AdditiveAttention, "dot": DotProductAttention, "multi_head": MultiHeadAttention}
 
 
-def get(attention, **defaults):
+def get(attention, kinds=ATTENTIONS, **defaults):
     """An attention layer from its name, or a dict with a name and its options.
 
     Raises:
@@ -334,6 +385,6 @@ def get(attention, **defaults):
     """
     options = {"name": attention} if isinstance(attention, str) else dict(attention)
     name = options.pop("name", None)
-    if name not in ATTENTIONS:
-        raise ValueError(f"attention must be one of {', '.join(ATTENTIONS)}; got {name!r}.")
-    return ATTENTIONS[name](**(defaults | options))
+    if name not in kinds:
+        raise ValueError(f"attention must be one of {', '.join(kinds)}; got {name!r}.")
+    return kinds[name](**(defaults | options))

@@ -22,7 +22,7 @@ def padding_mask(tokens, pad=0):
 
 
 def of_keras(x_mask, mask):
-    """The mask (B, T) that came with x: Keras fills `mask` where x is a layer's only tensor, `x_mask` where it is not."""
+    """The mask (B, T) of x: Keras fills `mask` where x is the only tensor of a call, `x_mask` where it is not."""
     return mask if x_mask is None else x_mask
 
 

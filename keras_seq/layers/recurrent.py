@@ -23,7 +23,9 @@ def recurrent(cell, units, **options):
 
 @register
 class RecurrentEncoder(keras.layers.Layer):
-    """A stack of recurrent layers over a sequence, forwards or both ways.
+    """A stack of recurrent layers over a sequence, forwards or both ways: h_t = cell(x_t, h_{t-1}).
+
+    On a GPU Keras runs each LSTM and GRU as one cuDNN kernel where it can, masks of padding at the end included.
 
     Args:
         units: U, of each direction.
@@ -40,7 +42,10 @@ class RecurrentEncoder(keras.layers.Layer):
     Returns:
         (B, S, U), or (B, S, 2 U) both ways; and the last state of each layer: [{"h", "c"} (B, U or 2 U)].
 
-    Reference: Hochreiter and Schmidhuber 1997; Cho et al. 2014; both ways: Schuster and Paliwal 1997.
+    Raises:
+        ValueError: for an unknown cell.
+
+    Reference: Elman 1990; Hochreiter and Schmidhuber 1997; Cho et al. 2014; both ways: Schuster and Paliwal 1997.
 
     Example:
 
@@ -56,11 +61,13 @@ class RecurrentEncoder(keras.layers.Layer):
         super().__init__(**kwargs)
         self.supports_masking = True
         self.units, self.cell, self.bidirectional, self.residual = units, cell, bidirectional, residual
-        self.forwards = [recurrent(cell, units, name=f"forward_{i}") for i in range(num_layers)]
+        dtype = self.dtype_policy
+        self.forwards = [recurrent(cell, units, dtype=dtype, name=f"forward_{i}") for i in range(num_layers)]
         self.backwards = [
-            recurrent(cell, units, go_backwards=True, name=f"backward_{i}") for i in range(num_layers if bidirectional else 0)
+            recurrent(cell, units, go_backwards=True, dtype=dtype, name=f"backward_{i}")
+            for i in range(num_layers if bidirectional else 0)
         ]
-        self.dropout = keras.layers.Dropout(dropout) if dropout else None
+        self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy) if dropout else None
 
     def build(self, x_shape):
         width = x_shape[-1]
@@ -87,24 +94,32 @@ class RecurrentEncoder(keras.layers.Layer):
 class RecurrentDecoder(keras.layers.Layer):
     """A stack of recurrent layers that begins with an encoder's last state and attends to its outputs.
 
-    With attention, each output h becomes tanh(W [h; attention(h, context)]), computed for all steps at once. Without,
-    the last state is all that the decoder knows of the source: the bottleneck that attention was invented for.
+    s_t = cell(x_t, s_{t-1}), c_t = attention(s_t, context), y_t = tanh(W [s_t; c_t]): attention after the loop, for all
+    steps at once (Luong). With `feed_context` it is in the loop: s_t = cell([x_t; c_{t-1}], s_{t-1}), c_0 being that of
+    the first state (Bahdanau); no cuDNN kernel does this. Without attention the last state is all that the decoder
+    knows of the source: the bottleneck that attention was invented for.
 
     Args:
         units: U.
         num_layers: L, as many as the encoder has.
         cell: "rnn", "gru" or "lstm".
-        attention: "additive", "dot", "multi_head", a dict with a name and options, or None.
+        attention: "additive", "general" (or "dot": q · W k), "scaled_dot", "multi_head", {"name", options}, or None.
         dropout: rate on the input of each layer.
         residual: whether layers from the second on add their input to their output.
+        feed_context: whether the context found at a step enters the next one.
 
     Call arguments:
         x: (B, T, D), embedded target.
         context: (B, S, E), the encoder's outputs; its Keras mask is honoured.
         state: [{"h", "c"} (B, E)], the encoder's last states; zeros when left out.
+        return_attention_weights: whether to return [(B, N, T, S)] too, an empty list without attention.
 
     Returns:
         (B, T, U).
+
+    Raises:
+        ValueError: for an unknown cell or attention; for `feed_context` without attention, or with one that has a
+            dropout of its own, which a loop cannot draw on every backend.
 
     Reference: Sutskever et al. 2014; Bahdanau et al. 2015; Luong et al. 2015.
 
@@ -119,31 +134,46 @@ class RecurrentDecoder(keras.layers.Layer):
     """
 
     def __init__(
-        self, units, num_layers=1, cell="lstm", attention="additive", dropout=0.0, residual=False, **kwargs
+        self, units, num_layers=1, cell="lstm", attention="additive", dropout=0.0, residual=False, feed_context=False,
+        **kwargs,
     ):  # fmt: skip
         super().__init__(**kwargs)
-        self.units, self.cell, self.residual = units, cell, residual
-        self.layers = [recurrent(cell, units, name=f"layer_{i}") for i in range(num_layers)]
-        self.attention = None if attention in (None, "none") else attentions.get(self.options(attention))
-        self.dropout = keras.layers.Dropout(dropout) if dropout else None
+        self.units, self.cell, self.residual, self.feed_context = units, cell, residual, feed_context
+        dtype = self.dtype_policy
+        self.layers = [recurrent(cell, units, dtype=dtype, name=f"layer_{i}") for i in range(num_layers)]
+        self.attention = None if attention in (None, "none") else attentions.get(self.options(attention), dtype=dtype)
+        self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy) if dropout else None
+        if feed_context and self.attention is None:
+            raise ValueError("feed_context=True needs an attention to find a context with; got attention=None.")
+        if feed_context and self.attention.dropout is not None:
+            raise ValueError("feed_context=True takes no dropout inside the attention; use the dropout of the decoder.")
 
     @staticmethod
     def options(attention):
         """A plain name with what suits a decoder: a dot product with a matrix, because the context may be wider."""
-        return {"dot": {"name": "dot", "score": "general"}, "multi_head": {"name": "multi_head", "num_heads": 4}}.get(
-            attention if isinstance(attention, str) else "", attention
-        )
+        return {
+            "dot": {"name": "dot", "score": "general"},
+            "general": {"name": "dot", "score": "general"},
+            "scaled_dot": {"name": "dot", "score": "scaled_dot"},
+            "multi_head": {"name": "multi_head", "num_heads": 4},
+        }.get(attention if isinstance(attention, str) else "", attention)
 
     def build(self, x_shape, context_shape):
-        self.bridges = []
+        self.bridges, self.widths = [], [self.units] * len(self.layers)  # widths: of what a step feeds to each layer
+        if not isinstance(self.attention, attentions.MultiHeadAttention):
+            self.widths[0] = context_shape[-1]
         for i, layer in enumerate(self.layers):
-            layer.build((None, None, self.units if i else x_shape[-1]))
-            self.bridges.append([self.linear(f"bridge_{i}_{s}", context_shape) for s in CELLS[self.cell][1]])
+            first = x_shape[-1] + (self.widths[0] if self.feed_context else 0)
+            layer.build((None, None, self.units if i else first))
+            self.bridges.append([self.linear(f"bridge_{i}_{s}", context_shape) for s in self.parts])
         if self.attention is not None:
-            y_shape = (None, None, self.units)
-            self.attention.build(y_shape, context_shape)
-            width = self.units if isinstance(self.attention, attentions.MultiHeadAttention) else context_shape[-1]
-            self.merge = self.linear("merge", (None, None, self.units + width))
+            self.attention.build((None, None, self.units), context_shape)
+            self.merge = self.linear("merge", (None, None, self.units + self.widths[0]))
+
+    @property
+    def parts(self):
+        """The names of a state in the order of Keras: never that of a dict, which jax sorts."""
+        return CELLS[self.cell][1]
 
     def linear(self, name, shape):
         layer = Linear(self.units, activation="tanh", dtype=self.dtype_policy, name=name)
@@ -160,7 +190,8 @@ class RecurrentDecoder(keras.layers.Layer):
             state: [{"h", "c"} (B, E)], the encoder's last states; zeros when left out.
 
         Returns:
-            memory {"mask", "kv"} ({} without attention) and state [{"h", "c"} (B, U)].
+            memory {"mask", "kv"} ({} without attention) and state [{"h", "c"} (B, U)]; with `feed_context` followed by
+            {"context"} (B, E), which is (B, U) for multi-head attention.
         """
         if context_mask is None:
             context_mask = ops.ones(ops.shape(context)[:2], dtype="bool")
@@ -169,24 +200,89 @@ class RecurrentDecoder(keras.layers.Layer):
             memory = {"mask": context_mask, "kv": self.attention.project(context)}
         if state is None:
             zero = ops.zeros((ops.shape(context)[0], context.shape[-1]), dtype=self.compute_dtype)
-            state = [dict.fromkeys(CELLS[self.cell][1], zero) for _ in self.layers]
-        return memory, [
-            {name: bridge(old[name]) for name, bridge in zip(old, bridges)} for old, bridges in zip(state, self.bridges)
+            state = [dict.fromkeys(self.parts, zero) for _ in self.layers]
+        state = [
+            {name: bridge(old[name]) for name, bridge in zip(self.parts, bridges)}
+            for old, bridges in zip(state, self.bridges)
         ]
+        return memory, [*state, self.found(state, memory)] if self.feed_context else state
 
     def run(self, x, index, memory, state):
         """`step` with the attention weights of the source, [{"cross"} (B, N, T, S)], as a third result."""
+        x, state = self.loop(x, memory, state) if self.feed_context else self.sweep(x, state)
+        if self.attention is None:
+            return x, state, []
+        context, weights = self.look(x, memory)
+        if self.feed_context:
+            state = [*state, {"context": context[:, -1]}]
+        return self.merge(ops.concatenate([x, context], axis=-1)), state, [{"cross": weights}]
+
+    def look(self, x, memory):
+        """What x (B, T, U) finds in the source: contexts (B, T, E) and weights (B, N, T, S)."""
+        mask = ops.expand_dims(memory["mask"], (1, 2))
+        return self.attention.attend(self.attention.query(x), memory["kv"], mask)
+
+    def found(self, state, memory):
+        """The part of a state that the other parts look up: {"context"} (B, E)."""
+        return {"context": ops.squeeze(self.look(ops.expand_dims(self.top(state), 1), memory)[0], 1)}
+
+    def top(self, state):
+        """The output of the stack, which is the state h of its last layer, or of all of them where each adds to it."""
+        return sum(part["h"] for part in state) if self.residual else state[-1]["h"]
+
+    def sweep(self, x, state):
+        """Layer by layer, all steps at once: x (B, T, D) -> (B, T, U) and the new state."""
         states = []
         for i, (layer, old) in enumerate(zip(self.layers, state)):
             inputs = x if self.dropout is None else self.dropout(x)
-            y, new = advance(layer, inputs, list(old.values()))
+            y, new = advance(layer, inputs, [old[name] for name in self.parts])
             x = x + y if self.residual and i else y
-            states.append(dict(zip(old, new)))
-        if self.attention is None:
-            return x, states, []
-        mask = ops.expand_dims(memory["mask"], (1, 2))
-        y, weights = self.attention.attend(self.attention.query(x), memory["kv"], mask)
-        return self.merge(ops.concatenate([x, y], axis=-1)), states, [{"cross": weights}]
+            states.append(dict(zip(self.parts, new)))
+        return x, states
+
+    def loop(self, x, memory, state):
+        """Step by step, all layers at once, each with the context found before it: as `sweep`, in Keras' own loop."""
+        noise, x = self.noise(x), x if self.dropout is None else self.dropout(x)
+        if x.shape[1] == 1:
+            state = self.tick(x[:, 0], state, noise)
+            return ops.expand_dims(self.top(state), 1), state
+
+        def once(x, flat):
+            state = self.tick(x, self.unflatten(flat), noise)
+            return self.top(state), self.flatten([*state, self.found(state, memory)])
+
+        sizes = [self.units] * len(self.layers) * len(self.parts) + self.widths[:1]
+        cell = Step(once, self.units, sizes, self.compute_dtype)
+        rnn = keras.layers.RNN(cell, return_sequences=True, return_state=True, dtype=self.dtype_policy)
+        y, *flat = rnn(x, initial_state=self.flatten(state))
+        return y, self.unflatten(flat)[:-1]
+
+    def noise(self, x):
+        """Dropout for what a step feeds to each layer, [(B, width)]: drawn before the loop, the same at every step."""
+        if self.dropout is None:
+            return None
+        return [self.dropout(ops.ones((ops.shape(x)[0], width), dtype=self.compute_dtype)) for width in self.widths]
+
+    def tick(self, x, state, noise):
+        """One step of every layer: x (B, D) -> the new states of the layers."""
+        (*state, fed), states = state, []
+        for i, (layer, old) in enumerate(zip(self.layers, state)):
+            inputs = x if i else fed["context"]
+            inputs = inputs if noise is None else inputs * noise[i]
+            inputs = inputs if i else ops.concatenate([x, inputs], axis=-1)
+            y, new = layer.cell(inputs, [old[name] for name in self.parts])
+            x = x + y if self.residual and i else y
+            states.append(dict(zip(self.parts, new)))
+        return states
+
+    def flatten(self, state):
+        """A state as the flat list that Keras' loop carries."""
+        return [part[name] for part in state[:-1] for name in self.parts] + [state[-1]["context"]]
+
+    def unflatten(self, flat):
+        n = len(self.parts)
+        layers = [dict(zip(self.parts, flat[i : i + n])) for i in range(0, len(flat) - 1, n)]
+        return [*layers, {"context": flat[-1]}]
 
     def step(self, x, index, memory, state):
         """Decode x (B, T, D) -> (B, T, U) and the new state; a recurrent layer needs no index."""
@@ -195,6 +291,16 @@ class RecurrentDecoder(keras.layers.Layer):
     def call(self, x, context, state=None, return_attention_weights=False, context_mask=None):
         x, _, maps = self.run(x, 0, *self.start(context, context_mask, state=state))
         return (x, [weights["cross"] for weights in maps]) if return_attention_weights else x
+
+
+class Step:
+    """A function (x (B, D), states) -> (y (B, U), states) as the cell of a `keras.layers.RNN`: it has no weights."""
+
+    def __init__(self, call, output_size, state_size, compute_dtype):
+        self.call, self.output_size, self.state_size, self.compute_dtype = call, output_size, state_size, compute_dtype
+
+    def __call__(self, x, states):
+        return self.call(x, states)
 
 
 def advance(layer, x, state):

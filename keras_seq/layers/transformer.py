@@ -3,9 +3,11 @@
 import keras
 from keras import ops
 
+from keras_seq.layers import attention as attentions
 from keras_seq.layers import masks, positions
 from keras_seq.layers.attention import MultiHeadAttention, divide, per_head
 from keras_seq.layers.core import Linear, register
+from keras_seq.layers.sparse import SELF_ATTENTIONS
 
 
 @register
@@ -27,7 +29,7 @@ class FeedForward(keras.layers.Layer):
         self.supports_masking = True
         self.mlp_dim, self.activation = mlp_dim, activation
         self.bend = None if activation == "swiglu" else keras.activations.get(activation)
-        self.dropout = keras.layers.Dropout(dropout) if dropout else None
+        self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy) if dropout else None
 
     def build(self, x_shape):
         gated = self.activation == "swiglu"
@@ -67,11 +69,14 @@ class Block(keras.layers.Layer):
         norm_first: pre- or post-norm.
         dropout: rate on each sublayer's output.
         epsilon: of the normalisation.
+        attention: kind of the self-attention, a name or a dict with a name and options: "multi_head",
+            {"name": "multi_head", "chunk": 256}, {"name": "local", "window": 128}, ...; see `sparse.SELF_ATTENTIONS`.
 
     Call arguments:
         x: (B, T, D).
         context: (B, S, E) for cross blocks, unless `memory` is given.
-        attention_mask: bool, broadcastable to (B, N, T, S), for the self-attention.
+        attention_mask: what `self_attention.make_mask` makes, or bool, broadcastable to (B, N, T, S), where the kind
+            of attention takes one.
         memory: {"k", "v"} (B, N, S, H), a context already projected by `cross_attention.project`.
         memory_mask: bool, broadcastable to (B, N, T, S), for the context.
         q_pos, k_pos: int32 (b, T), (b, S), positions of queries and keys of the self-attention.
@@ -86,18 +91,22 @@ class Block(keras.layers.Layer):
 
     def __init__(
         self, num_heads, mlp_dim, cross=False, head_dim=None, kv_heads=None, position=None,
-        activation="relu", norm="layer", norm_first=True, dropout=0.0, epsilon=1e-6, **kwargs,
+        activation="relu", norm="layer", norm_first=True, dropout=0.0, epsilon=1e-6, attention="multi_head", **kwargs,
     ):  # fmt: skip
         super().__init__(**kwargs)
         if norm not in NORMS:
             raise ValueError(f"norm must be one of {', '.join(NORMS)}; got {norm!r}.")
         self.supports_masking = True
         self.norm_first = norm_first
-        self.self_attention = MultiHeadAttention(num_heads, head_dim, kv_heads, position)
-        self.cross_attention = MultiHeadAttention(num_heads, head_dim, kv_heads) if cross else None
-        self.feed_forward = FeedForward(mlp_dim, activation)
-        self.norms = [NORMS[norm](epsilon=epsilon) for _ in range(3 if cross else 2)]
-        self.dropouts = [keras.layers.Dropout(dropout) for _ in self.norms] if dropout else None
+        dtype = self.dtype_policy
+        self.self_attention = attentions.get(
+            attention, SELF_ATTENTIONS, num_heads=num_heads, head_dim=head_dim, kv_heads=kv_heads, position=position,
+            dtype=dtype,
+        )  # fmt: skip
+        self.cross_attention = MultiHeadAttention(num_heads, head_dim, kv_heads, dtype=dtype) if cross else None
+        self.feed_forward = FeedForward(mlp_dim, activation, dtype=dtype)
+        self.norms = [NORMS[norm](epsilon=epsilon, dtype=dtype) for _ in range(3 if cross else 2)]
+        self.dropouts = [keras.layers.Dropout(dropout, dtype=dtype) for _ in self.norms] if dropout else None
 
     def build(self, x_shape, context_shape=None):
         self.self_attention.build(x_shape)
@@ -112,6 +121,8 @@ class Block(keras.layers.Layer):
     ):  # fmt: skip
         q_pos = masks.positions(ops.shape(x)[1]) if q_pos is None else q_pos
         k_pos = q_pos if k_pos is None else k_pos
+        if attention_mask is None:
+            attention_mask = self.self_attention.make_mask(q_pos, k_pos, dense=state is not None)
         weights = {}
 
         def self_attention(x):
@@ -152,21 +163,21 @@ class Stack(keras.layers.Layer):
 
     def __init__(
         self, num_layers, num_heads, mlp_dim, position="sinusoidal", max_length=512, head_dim=None, kv_heads=None,
-        activation="relu", norm="layer", norm_first=True, dropout=0.0, epsilon=1e-6, **kwargs,
+        activation="relu", norm="layer", norm_first=True, dropout=0.0, epsilon=1e-6, attention="multi_head", **kwargs,
     ):  # fmt: skip
         super().__init__(**kwargs)
         self.supports_masking = True
         self.num_heads, self.kv_heads, self.head_dim = num_heads, kv_heads or num_heads, head_dim
         self.position = positions.get(position, max_length=max_length, bidirectional=not self.is_decoder)
-        self.dropout = keras.layers.Dropout(dropout) if dropout else None
+        self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy) if dropout else None
         self.blocks = [
             Block(
                 num_heads, mlp_dim, self.is_decoder, head_dim, kv_heads, self.position, activation,
-                norm, norm_first, dropout, epsilon, name=f"block_{i}",
+                norm, norm_first, dropout, epsilon, attention, dtype=self.dtype_policy, name=f"block_{i}",
             )
             for i in range(num_layers)
         ]  # fmt: skip
-        self.norm = NORMS[norm](epsilon=epsilon) if norm_first else None
+        self.norm = NORMS[norm](epsilon=epsilon, dtype=self.dtype_policy) if norm_first else None
 
     is_decoder = False
 
@@ -177,6 +188,10 @@ class Stack(keras.layers.Layer):
             block.build(x_shape, context_shape)
         if self.norm is not None:
             self.norm.build(x_shape)
+
+    def make_mask(self, *args, **options):
+        """The mask of the self-attention, made once for all blocks."""
+        return self.blocks[0].self_attention.make_mask(*args, **options)
 
     def enter(self, x, pos):
         """Add positions to embeddings (B, T, D)."""
@@ -193,7 +208,7 @@ class TransformerEncoder(Stack):
 
     Args:
         num_layers: L.
-        num_heads, mlp_dim, head_dim, kv_heads, activation, norm, norm_first, dropout, epsilon: see `Block`.
+        num_heads, mlp_dim, head_dim, kv_heads, activation, norm, norm_first, dropout, epsilon, attention: see `Block`.
         position: a name or a dict, see `positions.get`.
         max_length: of the learned positions.
 
@@ -222,7 +237,7 @@ class TransformerEncoder(Stack):
     def call(self, x, attention_mask=None, causal=False, return_attention_weights=False, x_mask=None, mask=None):
         pos = masks.positions(ops.shape(x)[1])
         key_mask = masks.of_keras(x_mask, mask)
-        sees = masks.combine(per_head(attention_mask), masks.attention_mask(pos, pos, key_mask, causal))
+        sees = self.make_mask(pos, pos, key_mask, causal, attention_mask, dense=return_attention_weights)
         x, maps = self.enter(x, pos), []
         for block in self.blocks:
             x, _, weights = block(x, attention_mask=sees, q_pos=pos, k_pos=pos)
@@ -284,7 +299,7 @@ class TransformerDecoder(Stack):
         """`step` with the attention weights {"self", "cross"} of each layer as a third result."""
         q_pos = masks.positions(ops.shape(x)[1], index)
         k_pos = q_pos if state[0] is None else masks.positions(state[0]["k"].shape[2])
-        mask = masks.attention_mask(q_pos, k_pos, causal=True)
+        mask = self.make_mask(q_pos, k_pos, causal=True, dense=state[0] is not None)
         memory_mask = ops.expand_dims(memory["mask"], (1, 2))
         x, states, maps = self.enter(x, q_pos), [], []
         for block, kv, old in zip(self.blocks, memory["kv"], state):

@@ -30,10 +30,12 @@ class Seq2Seq(keras.Model):
     def __init__(self, vocab_size, dim, target_vocab_size=None, **kwargs):
         super().__init__(**kwargs)
         self.vocab_size, self.dim, self.target_vocab_size = vocab_size, dim, target_vocab_size
-        self.source_embedding = TokenEmbedding(vocab_size, dim, name="source_embedding")
+        self.source_embedding = TokenEmbedding(vocab_size, dim, dtype=self.dtype_policy, name="source_embedding")
         self.target_embedding = self.source_embedding
         if target_vocab_size:
-            self.target_embedding = TokenEmbedding(target_vocab_size, dim, name="target_embedding")
+            self.target_embedding = TokenEmbedding(
+                target_vocab_size, dim, dtype=self.dtype_policy, name="target_embedding"
+            )
 
     def build(self, input_shape=None):
         x = (None, None, self.dim)
@@ -124,6 +126,7 @@ class TransformerSeq2Seq(Seq2Seq):
         stack = {
             "num_layers": num_layers, "num_heads": num_heads, "mlp_dim": mlp_dim, "position": position,
             "dropout": dropout, "activation": activation, "norm_first": norm_first, "max_length": max_length,
+            "dtype": self.dtype_policy,
         }  # fmt: skip
         self.encoder = TransformerEncoder(**stack, name="encoder")
         self.decoder = TransformerDecoder(**stack, name="decoder")
@@ -144,10 +147,11 @@ class RecurrentSeq2Seq(Seq2Seq):
         units: U, of the decoder; each direction of the encoder has U / 2 when bidirectional.
         num_layers: L.
         cell: rnn, gru or lstm.
-        attention: additive, dot, multi_head or none.
+        attention: additive, dot, general, scaled_dot, multi_head or none.
         bidirectional: whether the encoder reads both ways.
         dropout: rate.
         target_vocab_size: for a target with a vocabulary of its own.
+        feed_context: whether the context found at a step enters the next one (Bahdanau), not its output only (Luong).
 
     Reference: Sutskever et al. 2014; Bahdanau et al. 2015; Luong et al. 2015.
 
@@ -162,21 +166,24 @@ class RecurrentSeq2Seq(Seq2Seq):
 
     def __init__(
         self, vocab_size, dim=256, units=256, num_layers=1, cell="lstm", attention="additive",
-        bidirectional=True, dropout=0.1, target_vocab_size=None, **kwargs,
+        bidirectional=True, dropout=0.1, target_vocab_size=None, feed_context=False, **kwargs,
     ):  # fmt: skip
         super().__init__(vocab_size, dim, target_vocab_size, **kwargs)
         self.options = {
             "vocab_size": vocab_size, "dim": dim, "units": units, "num_layers": num_layers, "cell": cell,
             "attention": attention, "bidirectional": bidirectional, "dropout": dropout,
-            "target_vocab_size": target_vocab_size,
+            "target_vocab_size": target_vocab_size, "feed_context": feed_context,
         }  # fmt: skip
         if bidirectional and units % 2:
             raise ValueError(f"units must be even when both directions share them; got {units}.")
         each = units // 2 if bidirectional else units
-        self.encoder = RecurrentEncoder(each, num_layers, cell, bidirectional, dropout, name="encoder")
-        self.decoder = RecurrentDecoder(units, num_layers, cell, attention, dropout, name="decoder")
-        self.dropout = keras.layers.Dropout(dropout)
-        self.to_embedding = Linear(dim, name="to_embedding") if units != dim else None
+        dtype = self.dtype_policy
+        self.encoder = RecurrentEncoder(each, num_layers, cell, bidirectional, dropout, dtype=dtype, name="encoder")
+        self.decoder = RecurrentDecoder(
+            units, num_layers, cell, attention, dropout, feed_context=feed_context, dtype=dtype, name="decoder"
+        )
+        self.dropout = keras.layers.Dropout(dropout, dtype=dtype)
+        self.to_embedding = Linear(dim, dtype=dtype, name="to_embedding") if units != dim else None
         self.context_dim = units
         self.build()
 

@@ -4,6 +4,6 @@ import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
-    submodules={"callbacks", "card", "losses", "schedules", "store"},
+    submodules={"callbacks", "card", "checkpoint", "losses", "schedules", "store"},
     submod_attrs={"losses": ["TokenCrossEntropy"], "schedules": ["WarmupCosine", "WarmupInverseSquareRoot"]},
 )

@@ -36,6 +36,7 @@ class Clock(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         if self.state.first_step is None:
             self.state.first_step = time.time() - self.command_started
+            self.state.cpu_first_step = time.process_time()
         self.state.steps = self.epoch_steps + batch + 1
         self.tick()
         if self.steps and self.state.steps >= self.steps:

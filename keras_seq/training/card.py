@@ -4,8 +4,9 @@ CARD = """# {name}: a trained model
 
 {summary}
 
-Trained on {date} with `{command} train`, seed {seed}: {epochs} epochs, {steps} steps, {minutes} minutes ({cpu} CPU
-minutes); the weights are those of epoch {best_epoch}. {weights} weights.
+Trained on {date} with `{command} train{flags}`, seed {seed}:
+{epochs} epochs, {steps} steps, {minutes} minutes ({cpu} CPU minutes); the weights are those of epoch {best_epoch}.
+{weights} weights.
 
 ## Data
 

@@ -27,6 +27,7 @@ class State:
     seconds: float = 0.0  # wall clock spent in fit
     cpu_seconds: float = 0.0
     first_step: float | None = None  # seconds from the command to the end of the first training step
+    cpu_first_step: float | None = None  # CPU seconds of it: what an idle machine with one core would need at most
     stopped: str = ""  # why the run ended: "", "epochs", "steps", "minutes" or "patience"
     history: dict = dataclasses.field(default_factory=dict)
 

@@ -1,0 +1,126 @@
+"""Time and memory of attention over the length: full, in chunks, sparse and projective. Prints a Markdown table.
+
+    KERAS_BACKEND=tensorflow python benchmarks/attention_length.py --lengths 512 2048 4096 --kinds full chunked
+
+One self-attention layer with 8 heads of 64, batch 1, float32, one thread; each row runs in a process of its own. Times
+are CPU milliseconds of the best run; memory is how far the peak of the process rises above what it was before the first
+run (a small layer may hide in memory that was there already).
+"""
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+HEADS, DIM = 8, 512
+KINDS = {
+    "full": ("multi_head", {}),
+    "chunked": ("multi_head", {"chunk": 256}),
+    "local": ("local", {"window": 128}),
+    "strided": ("strided", {"block": 64, "stride": 4, "reach": 2}),
+    "random": ("random", {"block": 64, "count": 4}),
+    "block_sparse": ("block_sparse", {"block": 64}),
+    "projective": ("projective", {"slots": 256, "max_length": 8192}),
+}
+
+
+def compiled(layer, backward):
+    """A function of x, compiled where the backend can: the layer, or the gradient of its summed squares."""
+    import keras
+
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        def slope(x):
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                y = tf.reduce_sum(layer(x) ** 2)
+            return tape.gradient(y, x)
+
+        return tf.function(slope if backward else layer)
+    if backend == "jax":
+        import jax
+
+        function = jax.jit(jax.grad(lambda x: (layer(x) ** 2).sum()) if backward else layer)
+        return lambda x: function(x).block_until_ready()
+    import torch
+
+    def torch_slope(x):
+        x = x.detach().requires_grad_()
+        return torch.autograd.grad((layer(x) ** 2).sum(), x)
+
+    return torch_slope if backward else torch.no_grad()(layer)
+
+
+def one_thread():
+    """Keeps every backend to one thread, before anything has run."""
+    os.environ.update(OMP_NUM_THREADS="1", XLA_FLAGS="--xla_cpu_multi_thread_eigen=false", TF_CPP_MIN_LOG_LEVEL="3")
+    if os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.threading.set_intra_op_parallelism_threads(1)
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+
+
+def peak():
+    """The most memory that the process has held, MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def best(function, x, runs):
+    """CPU milliseconds of the best of some runs, and MB that the first of them added to the peak."""
+    before, times = peak(), []
+    function(x)
+    added = peak() - before
+    for _ in range(runs):
+        start = time.process_time()
+        function(x)
+        times.append(time.process_time() - start)
+    return round(1e3 * min(times), 1), round(added)
+
+
+def measure(kind, length, runs):
+    """Forward, then forward and backward: (ms, MB) each."""
+    one_thread()
+    import numpy as np
+    from keras import ops
+
+    from keras_seq.layers import attention, sparse
+
+    name, options = KINDS[kind]
+    layer = attention.get({"name": name, **options}, sparse.SELF_ATTENTIONS, num_heads=HEADS)
+    x = ops.convert_to_tensor(np.random.default_rng(0).normal(size=(1, length, DIM)).astype("float32"))
+    layer(x[:, :1])
+    start = peak()
+    forward = best(compiled(layer, False), x, runs)
+    milliseconds, _ = best(compiled(layer, True), x, runs)
+    return [*forward, milliseconds, round(peak() - start)]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
+    parser.add_argument("--lengths", nargs="+", type=int, default=[512, 2048, 8192])
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--only", action="store_true", help="measure one kind and length here, print JSON")
+    args = parser.parse_args()
+    if args.only:
+        print(json.dumps(measure(args.kinds[0], args.lengths[0], args.runs)))
+        return
+    print("| kind | L | forward ms | MB | forward + backward ms | MB |\n|---|---|---|---|---|---|", flush=True)
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    for length in args.lengths:
+        for kind in args.kinds:
+            each = ["--kinds", kind, "--lengths", str(length), "--runs", str(args.runs)]
+            job = [sys.executable, __file__, "--only", *each]
+            done = subprocess.run(job, env=env, check=True, capture_output=True, text=True)
+            print("|", " | ".join(map(str, [kind, length, *json.loads(done.stdout.splitlines()[-1])])), "|", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,258 @@
+"""Law 4: one loop, held to what can be counted: every sequence over six tokens, and the model's distribution."""
+
+import itertools
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from keras_seq import generate
+from keras_seq.decoding import BOS, EOS, PAD
+from keras_seq.models import RecurrentSeq2Seq, TransformerSeq2Seq
+from tests import checks
+from tests.checks import array, close
+
+V, L = 6, 4  # six tokens, at most four of them: few enough to write every sequence down
+CODES = 31
+
+
+class Mock:
+    """A model whose next token depends on the source and on all that was written: logits = table[code of the history].
+
+    The code is the state. A beam that continues another row without its state writes something else.
+    """
+
+    def __init__(self, seed=0, sharpness=1.5):
+        self.table = sharpness * checks.normal(CODES, V, seed=seed)
+        self.table[:, [PAD, BOS]] = -30.0  # a trained model writes neither
+        self.variables = []
+
+    def start(self, inputs, length=None):
+        shift = ops.convert_to_tensor(inputs["source"])[:, :1]
+        return {"shift": shift}, [{"code": ops.zeros_like(shift)}]
+
+    def step(self, tokens, index, memory, state):
+        code = (state[0]["code"] * 7 + tokens[:, -1:] + memory["shift"] + 1) % CODES
+        return ops.take(ops.convert_to_tensor(self.table), code, axis=0), [{"code": code}]
+
+    def log_p(self, shift, sequence):
+        """log p of a sequence, by hand."""
+        code, total, last = 0, 0.0, BOS
+        for token in sequence:
+            code = (code * 7 + last + shift + 1) % CODES
+            row = self.table[code].astype("float64")
+            total += row[token] - np.log(np.exp(row).sum())
+            last = token
+        return total
+
+
+def source(*shifts):
+    return {"source": np.array(shifts, "int32")[:, None]}
+
+
+def sequences():
+    """Every sequence that may be written: it ends with EOS, or is cut at L."""
+    words = [token for token in range(V) if token not in (PAD, BOS, EOS)]
+    ended = [(*body, EOS) for n in range(L) for body in itertools.product(words, repeat=n)]
+    return ended + list(itertools.product(words, repeat=L))
+
+
+def cut(row):
+    """A written row without its padding."""
+    return tuple(int(token) for token in row if token != PAD)
+
+
+def by_hand(mock, shift, penalty):
+    """Every sequence with its penalised score, best first."""
+    scored = [(mock.log_p(shift, s) / ((5 + len(s)) / 6) ** penalty, s) for s in sequences()]
+    return sorted(scored, reverse=True)
+
+
+# ---------- greedy and beam ----------
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_greedy_takes_the_likeliest_token_each_time(seed):
+    mock = Mock(seed)
+    tokens, score = (array(x) for x in generate(mock, source(0, 3, 8), max_length=L))
+    for row, shift in enumerate((0, 3, 8)):
+        written = ()
+        while len(written) < L and EOS not in written:
+            written += (max(range(V), key=lambda token: mock.log_p(shift, (*written, token))),)  # noqa: B023
+        assert cut(tokens[row, 0]) == written
+        close(score[row, 0], mock.log_p(shift, written), 1e-4)
+
+
+@pytest.mark.parametrize("penalty", [0.0, 0.6, 2.0])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_beam_as_wide_as_everything_is_brute_force(seed, penalty):
+    mock, shifts, best = Mock(seed), (0, 3, 8), 11
+    width = len(sequences())
+    tokens, score = generate(mock, source(*shifts), max_length=L, beams=width, length_penalty=penalty, results=best)
+    for row, shift in enumerate(shifts):
+        expected = by_hand(mock, shift, penalty)[:best]
+        assert [cut(one) for one in array(tokens)[row]] == [sequence for _, sequence in expected]
+        close(array(score)[row], np.array([value for value, _ in expected]), 1e-4)
+
+
+@pytest.mark.parametrize("beams", [2, 3, 5])
+def test_a_wider_beam_is_never_worse_than_brute_force_allows_and_is_sorted(beams):
+    mock, shifts = Mock(7), tuple(range(11))
+    tokens, score = generate(mock, source(*shifts), max_length=L, beams=beams, length_penalty=0.6, results=beams)
+    tokens, score = array(tokens), array(score)
+    assert np.all(np.diff(score, axis=1) <= 0)
+    for row, shift in enumerate(shifts):
+        scored = {sequence: value for value, sequence in by_hand(mock, shift, 0.6)}
+        close(score[row], np.array([scored[cut(one)] for one in tokens[row]]), 1e-4)
+        assert len({cut(one) for one in tokens[row]}) == beams
+
+
+def test_one_beam_is_greedy_and_a_row_does_not_depend_on_its_neighbours():
+    mock = Mock(1)
+    together = generate(mock, source(*range(5)), max_length=L, beams=3, results=2)
+    for row in range(5):
+        alone = generate(mock, source(row), max_length=L, beams=3, results=2)
+        close([x[0] for x in alone], [x[row] for x in together], 1e-5)
+    greedy = generate(mock, source(*range(5)), max_length=L, temperature=0.0)
+    close(generate(mock, source(*range(5)), max_length=L, beams=1, length_penalty=2.0), greedy, 1e-6)
+
+
+def test_nothing_but_padding_follows_the_end():
+    tokens = array(generate(Mock(2), source(*range(13)), max_length=7, beams=3, results=3)[0]).reshape(-1, 7)
+    for row in tokens:
+        ended = np.flatnonzero(row == EOS)
+        assert not row[ended[0] + 1 :].any() if len(ended) else row.all()
+
+
+# ---------- sampling ----------
+
+MANY = 4001
+
+
+def frequencies(**options):
+    """How often each token is drawn first, and the probabilities of the model, for one source repeated many times."""
+    mock = Mock(5, sharpness=1.0)
+    tokens, _ = generate(mock, source(*[3] * MANY), max_length=1, **options)
+    drawn = np.bincount(array(tokens).ravel(), minlength=V) / MANY
+    return drawn, np.exp([mock.log_p(3, (token,)) for token in range(V)])
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
+def test_samples_follow_the_distribution(temperature):
+    drawn, p = frequencies(temperature=temperature, seed=11)
+    expected = p ** (1 / temperature) / (p ** (1 / temperature)).sum()
+    np.testing.assert_allclose(drawn, expected, atol=4 * (0.25 / MANY) ** 0.5)  # four standard deviations
+    assert (drawn > 0).sum() >= 3
+
+
+@pytest.mark.parametrize("k", [1, 2, 3])
+def test_top_k_draws_the_k_likeliest_and_all_of_them(k):
+    drawn, p = frequencies(temperature=1.0, top_k=k, seed=12)
+    kept = np.sort(np.argsort(-p)[:k])
+    np.testing.assert_array_equal(np.flatnonzero(drawn), kept)
+    np.testing.assert_allclose(drawn[kept], p[kept] / p[kept].sum(), atol=4 * (0.25 / MANY) ** 0.5)
+
+
+@pytest.mark.parametrize("top_p", [0.05, 0.5, 0.8, 0.95])
+def test_top_p_draws_the_fewest_tokens_that_hold_the_probability(top_p):
+    drawn, p = frequencies(temperature=1.0, top_p=top_p, seed=13)
+    order = np.argsort(-p)
+    needed = int(np.searchsorted(np.cumsum(p[order]), top_p)) + 1
+    np.testing.assert_array_equal(np.flatnonzero(drawn), np.sort(order[:needed]))
+
+
+def test_a_score_is_the_probability_of_what_was_written():
+    mock = Mock(4)
+    tokens, score = generate(mock, source(2, 9), max_length=L, temperature=1.3, results=5, seed=3)
+    for row, shift in enumerate((2, 9)):
+        close(array(score)[row], np.array([mock.log_p(shift, cut(one)) for one in array(tokens)[row]]), 1e-4)
+
+
+def test_the_seed_makes_the_text():
+    def text(seed):
+        return array(generate(Mock(4), source(*range(7)), max_length=L, temperature=1.0, results=3, seed=seed)[0])
+
+    np.testing.assert_array_equal(text(1), text(1))
+    assert (text(1) != text(2)).any()
+
+
+def test_top_k_of_one_is_greedy():
+    mock = Mock(6)
+    drawn, _ = generate(mock, source(*range(7)), max_length=L, temperature=5.0, top_k=1, results=2)
+    greedy, _ = generate(mock, source(*range(7)), max_length=L)
+    close(drawn, np.repeat(array(greedy), 2, axis=1))
+
+
+# ---------- the real models ----------
+
+
+def models():
+    transformer = TransformerSeq2Seq(vocab_size=23, dim=18, num_heads=3, num_layers=2, mlp_dim=13, position="rotary")
+    return {"transformer": transformer, "lstm": RecurrentSeq2Seq(vocab_size=23, dim=13, units=22)}
+
+
+@pytest.mark.parametrize("name", ["transformer", "lstm"])
+def test_greedy_agrees_with_teacher_forcing(name):
+    """Each written token is the likeliest one when the model reads what was written before it."""
+    model = checks.shake(models()[name])
+    batch = {"source": np.random.default_rng(2).integers(4, 23, (3, 7), "int32")}
+    tokens, score = (array(x) for x in generate(model, batch, max_length=11))
+    target = np.concatenate([np.full((3, 1), BOS, "int32"), tokens[:, 0, :-1]], axis=1)
+    logits = array(model({**batch, "target": target}))
+    log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+    written = tokens[:, 0] != PAD
+    np.testing.assert_array_equal(logits.argmax(-1)[written], tokens[:, 0][written])
+    close(score[:, 0], np.sum(log_p.max(-1) * written, axis=-1), 1e-4)
+
+
+@pytest.mark.parametrize("name", ["transformer", "lstm"])
+def test_beam_scores_are_those_of_teacher_forcing(name):
+    model = checks.shake(models()[name])
+    batch = {"source": np.random.default_rng(2).integers(4, 23, (3, 7), "int32")}
+    tokens, score = (array(x) for x in generate(model, batch, max_length=5, beams=3, results=3, length_penalty=0.0))
+    for beam in range(3):
+        target = np.concatenate([np.full((3, 1), BOS, "int32"), tokens[:, beam, :-1]], axis=1)
+        logits = array(model({**batch, "target": target}))
+        log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+        gains = np.take_along_axis(log_p, tokens[:, beam, :, None], axis=-1)[..., 0]
+        close(score[:, beam], np.sum(gains * (tokens[:, beam] != PAD), axis=-1), 1e-4)
+
+
+def test_what_was_compiled_sees_new_weights():
+    model = models()["transformer"]
+    batch = {"source": np.array([[5, 6, 7, 2]], "int32")}
+    first = array(generate(model, batch, max_length=5)[1])
+    checks.shake(model)
+    assert np.abs(array(generate(model, batch, max_length=5)[1]) - first).max() > 1e-3
+
+
+def test_a_model_is_traced_once_for_each_shape():
+    class Counting(Mock):
+        traced = 0
+
+        def start(self, inputs, length=None):
+            Counting.traced += 1
+            return super().start(inputs, length)
+
+    mock = Counting()
+    for shift in range(3):
+        generate(mock, source(shift, 4), max_length=L, beams=2)
+    assert Counting.traced == (3 if keras.backend.backend() == "torch" else 1)  # torch compiles nothing
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"beams": 0}, "beams must be at least 1"),
+        ({"max_length": 0}, "max_length must be at least 1"),
+        ({"results": 2}, "raise beams"),
+        ({"temperature": -1.0}, "temperature must be 0 or more"),
+        ({"temperature": 1.0, "top_p": 0.0}, "top_p in"),
+        ({"temperature": 1.0, "beams": 2}, "draws nothing"),
+        ({"temperature": 1.0, "top_k": -1}, "top_k must be at least 0"),
+    ],
+)
+def test_options_that_do_not_fit_together(options, says):
+    with pytest.raises(ValueError, match=says):
+        generate(Mock(), source(1), **options)

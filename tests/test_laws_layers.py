@@ -1,0 +1,300 @@
+"""Law 5: every layer and model saves, loads, composes, keeps its promises of shape, and runs in half precision."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from keras_seq import layers
+from keras_seq.models import RecurrentSeq2Seq, TransformerSeq2Seq
+from tests import checks
+from tests.checks import array, close, normal
+
+B, T, S, D, E = 2, 5, 7, 12, 11  # D is divisible by the heads
+
+
+def x(length=T, dim=D, seed=0, batch=B):
+    return 0.5 * normal(batch, length, dim, seed=seed)
+
+
+def tokens(length=T, batch=B):
+    ids = np.random.default_rng(4).integers(1, 23, (batch, length), "int32")
+    ids[0, -2:] = 0
+    return ids
+
+
+# name: a function that makes the layer, and its inputs
+LAYERS = {
+    "linear": (lambda **k: layers.Linear(13, activation="relu", **k), [x()]),
+    "token_embedding": (lambda **k: layers.TokenEmbedding(23, 13, **k), [tokens()]),
+    "feed_forward": (lambda **k: layers.FeedForward(13, "gelu", 0.1, **k), [x()]),
+    "feed_forward_swiglu": (lambda **k: layers.FeedForward(13, "swiglu", **k), [x()]),
+    "multi_head": (lambda **k: layers.MultiHeadAttention(3, position="rotary", dropout=0.1, **k), [x()]),
+    "multi_head_context": (lambda **k: layers.MultiHeadAttention(4, head_dim=5, kv_heads=2, **k), [x(), x(S, E)]),
+    "additive": (lambda **k: layers.AdditiveAttention(13, dropout=0.1, **k), [x(), x(S, E)]),
+    "dot": (lambda **k: layers.DotProductAttention("scaled_dot", **k), [x(), x(S)]),
+    "general": (lambda **k: layers.DotProductAttention("general", **k), [x(), x(S, E)]),
+    "encoder": (lambda **k: layers.TransformerEncoder(2, 3, 13, dropout=0.1, **k), [x()]),
+    "encoder_post_norm": (
+        lambda **k: layers.TransformerEncoder(1, 2, 13, {"name": "relative", "max_distance": 3}, norm_first=False, **k),
+        [x()],
+    ),
+    "decoder": (lambda **k: layers.TransformerDecoder(2, 2, 13, "rotary", norm="rms", **k), [x(), x(S)]),
+    "decoder_grouped": (lambda **k: layers.TransformerDecoder(1, 4, 13, "alibi", kv_heads=2, **k), [x(), x(S)]),
+    "recurrent_encoder": (lambda **k: layers.RecurrentEncoder(13, 2, dropout=0.1, residual=True, **k), [x()]),
+    "recurrent_encoder_gru": (lambda **k: layers.RecurrentEncoder(13, cell="gru", bidirectional=False, **k), [x()]),
+    "recurrent_decoder": (lambda **k: layers.RecurrentDecoder(13, 2, dropout=0.1, **k), [x(), x(S, E)]),
+    "gru_decoder_dot": (lambda **k: layers.RecurrentDecoder(13, cell="gru", attention="dot", **k), [x(), x(S, E)]),
+    "rnn_decoder_none": (lambda **k: layers.RecurrentDecoder(13, cell="rnn", attention=None, **k), [x(), x(S, E)]),
+}
+BLOCKS = {
+    "block": (lambda **k: layers.Block(3, 13, dropout=0.1, **k), [x()]),
+    "block_cross": (lambda **k: layers.Block(3, 13, cross=True, norm="rms", activation="swiglu", **k), [x(), x(S)]),
+}
+every_layer = pytest.mark.parametrize("name", LAYERS)
+
+SEQ2SEQ = {
+    "transformer": lambda **k: TransformerSeq2Seq(
+        vocab_size=29, dim=D, num_heads=2, num_layers=1, mlp_dim=13, position="relative_bias", dropout=0.2,
+        activation="gelu", norm_first=False, max_length=17, target_vocab_size=23, **k,
+    ),  # fmt: skip
+    "lstm": lambda **k: RecurrentSeq2Seq(
+        vocab_size=23, dim=13, units=14, num_layers=2, cell="gru", attention="dot", dropout=0.2, **k
+    ),
+}
+every_model = pytest.mark.parametrize("name", SEQ2SEQ)
+
+
+def seq2seq_inputs(batch=B):
+    return {"source": tokens(S, batch), "target": tokens(T, batch)}
+
+
+# ---------- layers ----------
+
+
+@pytest.mark.parametrize("name", [*LAYERS, *BLOCKS])
+def test_config_round_trip(name):
+    make, inputs = (LAYERS | BLOCKS)[name]
+    if name in BLOCKS:
+        checks.plain_config(make())
+    else:
+        checks.round_trip(make(), *inputs)
+
+
+@every_layer
+def test_functional_equals_eager_for_any_batch_and_length(name):
+    make, inputs = LAYERS[name]
+    layer = make()
+    model = checks.functional_equals_eager(layer, *inputs)
+    wider = [np.concatenate([one, one[:1]]) for one in inputs]
+    longer = [np.concatenate([one, one[:, :2]], axis=1) for one in wider]
+    for other in (wider, longer):
+        close(model.predict(other, verbose=0), layer(*other))
+
+
+@every_layer
+def test_symbolic_shapes_are_kept(name):
+    make, inputs = LAYERS[name]
+    checks.symbolic_shape(make(), *inputs)
+
+
+@every_layer
+def test_half_precision(name):
+    make, inputs = LAYERS[name]
+    checks.half_precision(lambda dtype: make(dtype=dtype), *inputs)
+
+
+@every_layer
+def test_dropout_is_for_training_only(name):
+    make, inputs = LAYERS[name]
+    layer = checks.shake_built(make(), *inputs)
+    close(layer(*inputs), layer(*inputs), 0)
+
+
+def test_every_layer_and_model_reloads_in_a_fresh_process(tmp_path):
+    models = {name: (checks.functional(make(), *inputs), inputs) for name, (make, inputs) in LAYERS.items()}
+    models |= {name: (make(), seq2seq_inputs()) for name, make in SEQ2SEQ.items()}
+    for model, _ in models.values():
+        checks.shake(model)
+    checks.reload_in_fresh_process(models, tmp_path)
+
+
+# ---------- masks that Keras hands on ----------
+
+
+def embedded(layer, *context):
+    """The functional model of token ids -> embedding -> layer, whose padding only the Keras mask tells of."""
+    ids = [keras.Input((None,), dtype="int32") for _ in range(1 + len(context))]
+    embedding = layers.TokenEmbedding(23, D)
+    return checks.shake(keras.Model(ids, layer(*(embedding(one) for one in ids))))
+
+
+PADDED = ["multi_head", "encoder", "encoder_post_norm", "recurrent_encoder", "recurrent_encoder_gru"]
+
+
+@pytest.mark.parametrize("name", PADDED)
+def test_padding_is_invisible_through_a_keras_mask(name):
+    model, ids = embedded(LAYERS[name][0]()), tokens()
+    wider = np.pad(ids, ((0, 0), (0, 3)))
+    keep = ids != 0
+    close(model.predict(wider, verbose=0)[:, :T][keep], model.predict(ids, verbose=0)[keep], 2e-5)
+
+
+@pytest.mark.parametrize("name", ["multi_head_context", "additive", "dot", "general", "decoder", "recurrent_decoder"])
+def test_padding_of_the_context_is_invisible_through_a_keras_mask(name):
+    model, ids, context = embedded(LAYERS[name][0](), 1), tokens()[1:] % 22 + 1, tokens(S)[:1]
+    wider = np.pad(context, ((0, 0), (0, 3)))
+    close(model.predict([ids, wider], verbose=0), model.predict([ids, context], verbose=0), 2e-5)
+
+
+def test_the_mask_is_handed_on():
+    h = layers.TransformerEncoder(1, 2, 13)(layers.TokenEmbedding(23, D)(tokens()))
+    np.testing.assert_array_equal(array(h._keras_mask), tokens() != 0)
+
+
+# ---------- one by one ----------
+
+
+def test_linear_is_a_keras_dense():
+    ours, theirs = layers.Linear(13, activation="tanh"), keras.layers.Dense(13, activation="tanh")
+    expected = checks.shake_built(theirs, x())(x())
+    ours(x())
+    close(checks.copy_weights(theirs, ours)(x()), expected)
+
+
+def test_token_embedding_is_a_table_read_both_ways():
+    layer = checks.shake_built(layers.TokenEmbedding(23, 13), tokens())
+    table = layer.get_weights()[0]
+    close(layer(tokens()), table[tokens()] * 13**0.5)
+    h = x(dim=13)
+    close(layer.logits(ops.convert_to_tensor(h)), h @ table.T, 2e-5)
+
+
+@pytest.mark.parametrize("activation", ["relu", "swiglu"])
+def test_feed_forward_is_its_formula(activation):
+    layer = checks.shake_built(layers.FeedForward(13, activation), x())
+    up, b, down, c = layer.get_weights()
+    h = x() @ up + b
+    gate, h = (h[..., :13], h[..., 13:]) if activation == "swiglu" else (None, np.maximum(h, 0))
+    h = h if gate is None else gate / (1 + np.exp(-gate)) * h
+    close(layer(x()), h @ down + c)
+
+
+CELLS = {"rnn": keras.layers.SimpleRNN, "gru": keras.layers.GRU, "lstm": keras.layers.LSTM}
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("both", [False, True])
+def test_recurrent_encoder_is_keras_own(cell, both):
+    """Two layers, with padding, against the same made of keras.layers; weights come in the same order."""
+    ours = layers.RecurrentEncoder(13, 2, cell, bidirectional=both)
+    keep = tokens() != 0
+    checks.shake_built(ours, x())
+    y, states = ours(x(), x_mask=keep, return_state=True)
+    h, each = x(), len(ours.weights) // (4 if both else 2)
+    for i in range(2):
+        weights = [weights_of(ours, name, i, each) for name in ("forward", "backward")]
+        h, *state = keras_layer(CELLS[cell], both, h, weights)(h, mask=keep)
+    close(array(y)[keep], array(h)[keep])
+    last = list(states[-1].values())
+    half = len(state) // 2
+    expected = [np.concatenate([array(f), array(b)], -1) for f, b in zip(state[:half], state[half:])] if both else state
+    assert len(last) == len(expected)
+    for one, other in zip(last, expected):
+        close(one, other)
+
+
+def weights_of(layer, direction, i, each):
+    """The weights of one direction of one layer, by name; [] where there is none."""
+    found = [w for w in layer.weights if f"/{direction}_{i}/" in w.path]
+    assert len(found) in (0, each)
+    return [array(w) for w in found]
+
+
+def keras_layer(kind, both, h, weights):
+    layer = kind(13, return_sequences=True, return_state=True)
+    if both:
+        layer = keras.layers.Bidirectional(layer)
+    layer(ops.convert_to_tensor(h))
+    layer.set_weights(weights[0] + weights[1])
+    return layer
+
+
+@pytest.mark.parametrize("residual", [False, True])
+def test_residuals_begin_with_the_second_layer(residual):
+    layer = layers.RecurrentEncoder(13, 2, bidirectional=False, residual=residual)
+    y = array(checks.shake_built(layer, x())(x()))
+    first = layer.forwards[0](x())[0]
+    second = layer.forwards[1](first)[0]
+    close(y, array(second) + (array(first) if residual else 0))
+
+
+@pytest.mark.parametrize("norm_first", [False, True])
+def test_a_block_is_the_equation_of_its_paper(norm_first):
+    block = checks.shake_built(layers.Block(3, 13, cross=True, norm_first=norm_first), x(), x(S, seed=1))
+    h, context = ops.convert_to_tensor(x()), ops.convert_to_tensor(x(S, seed=1))
+    expected = h
+    attends = lambda z: block.cross_attention(z, context)  # noqa: E731
+    for norm, f in zip(block.norms, [block.self_attention, attends, block.feed_forward]):
+        expected = expected + f(norm(expected)) if norm_first else norm(expected + f(expected))
+    close(block(h, context)[0], expected)
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: layers.RecurrentEncoder(13, cell="mgu"), "rnn, gru, lstm"),
+        (lambda: layers.Block(3, 13, norm="batch"), "layer, rms"),
+        (lambda: layers.RecurrentDecoder(13, attention="hard")(x(), x(S)), "additive"),
+        (lambda: layers.TransformerEncoder(1, 5, 13)(x()), "multiple of num_heads"),
+        (lambda: RecurrentSeq2Seq(23, units=13), "even"),
+    ],
+)
+def test_what_cannot_be_is_said(make, says):
+    with pytest.raises(ValueError, match=says):
+        make()
+
+
+# ---------- models ----------
+
+
+@every_model
+def test_a_model_keeps_its_config(name):
+    """Keras would record the defaults: every option here differs from its default."""
+    model = SEQ2SEQ[name]()
+    twin = type(model).from_config(model.get_config())
+    assert twin.get_config() == model.get_config()
+    assert type(model).from_config(SEQ2SEQ[name](dtype="mixed_bfloat16").get_config()).compute_dtype == "bfloat16"
+    assert [w.shape for w in twin.weights] == [w.shape for w in model.weights]
+    checks.shake(model)
+    close(checks.copy_weights(model, twin)(seq2seq_inputs()), model(seq2seq_inputs()), 1e-6)
+
+
+@every_model
+def test_weights_load_into_a_fresh_model(name, tmp_path):
+    model, twin = checks.shake(SEQ2SEQ[name]()), SEQ2SEQ[name]()
+    model.save_weights(tmp_path / "model.weights.h5")
+    twin.load_weights(tmp_path / "model.weights.h5")
+    close(twin(seq2seq_inputs()), model(seq2seq_inputs()), 1e-6)
+
+
+@every_model
+def test_a_model_in_half_precision(name):
+    full, half = SEQ2SEQ[name](dtype="float32"), SEQ2SEQ[name](dtype="mixed_bfloat16")
+    checks.shake(full)
+    found = checks.copy_weights(full, half)(seq2seq_inputs())
+    assert {w.dtype for w in half.trainable_weights} == {"float32"}
+    assert keras.backend.standardize_dtype(found.dtype) == "bfloat16"
+    close(found, full(seq2seq_inputs()), 0.3)
+
+
+@every_model
+def test_a_model_learns_by_fit(name):
+    """Eight pairs, learned by heart: the loss falls to a tenth."""
+    model = SEQ2SEQ[name]()
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.Adam(0.02), loss)
+    batch = seq2seq_inputs(8)
+    labels = np.concatenate([batch["target"][:, 1:], np.full((8, 1), 2, "int32")], axis=1)
+    losses = model.fit(batch, labels, batch_size=8, epochs=60, verbose=0).history["loss"]
+    assert losses[-1] < losses[0] / 10
