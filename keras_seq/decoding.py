@@ -33,7 +33,7 @@ def generate(
         bos, eos, pad: the tokens that begin, end and fill a sequence.
 
     Returns:
-        tokens int32 (B, results, max_length), without BOS, and their scores (B, results), float32, best first for beams.
+        tokens int32 (B, results, max_length), without BOS, and scores float32 (B, results), the best beam first.
         A score is log p, divided by the length penalty for beams.
 
     Raises:
@@ -54,7 +54,8 @@ def generate(
 
 def check(max_length, beams, temperature, top_k, top_p, results, **_):
     """Say what does not fit together before anything is compiled."""
-    for name, value, low in (("max_length", max_length, 1), ("beams", beams, 1), ("results", results, 1), ("top_k", top_k, 0)):
+    least = {"max_length": (max_length, 1), "beams": (beams, 1), "results": (results, 1), "top_k": (top_k, 0)}
+    for name, (value, low) in least.items():
         if value < low:
             raise ValueError(f"{name} must be at least {low}; got {value}.")
     if temperature < 0 or not 0 < top_p <= 1:
@@ -62,7 +63,7 @@ def check(max_length, beams, temperature, top_k, top_p, results, **_):
     if temperature > 0 and beams > 1:
         raise ValueError(f"choose beams={beams} or temperature={temperature}: a beam search draws nothing.")
     if temperature == 0 and results > beams:
-        raise ValueError(f"a beam search of {beams} has no {results} results; raise beams, or draw with temperature > 0.")
+        raise ValueError(f"a beam search of {beams} has no {results} results; raise beams, or set a temperature.")
 
 
 def search(

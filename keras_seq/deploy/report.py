@@ -54,8 +54,8 @@ def parity_report(
         results += [{"name": name, **sized(path, weights), **row} for row in rows]
     reasons = [reason for row in results for reason in complaints(row, results, tolerance, metric_name)]
     return {
-        "passed": not reasons, "reasons": reasons, "sentences": len(judge.texts), "all_sentences": len(texts), "metric": metric_name if metric else None,
-        "tolerance": tolerance, "source_length": source_length, "max_length": max_length, "beams": beams,
+        "passed": not reasons, "reasons": reasons, "sentences": len(judge.texts), "all_sentences": len(texts),
+        "metric": metric_name if metric else None, "tolerance": tolerance, "source_length": source_length, "max_length": max_length, "beams": beams,
         "model": {"class": type(model).__name__, "parameters": weights // 4, "bytes": weights},
         "versions": versions(), "results": results,
     }  # fmt: skip

@@ -333,7 +333,7 @@ class DotProductAttention(Attention):
     """One head whose score is a product of x and the context; values are the context itself.
 
     Args:
-        score: "dot" q · k, "scaled_dot" q · k / sqrt(D), or "general" q · W k, which also takes contexts of another size.
+        score: "dot" q · k, "scaled_dot" q · k / sqrt(D), or "general" q · W k, for contexts of any size.
         position: an encoding that acts on the scores.
         dropout: rate on the weights.
 

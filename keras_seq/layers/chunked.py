@@ -29,7 +29,7 @@ def attend_in_chunks(attend, q, kv, rule, position, q_pos, k_pos, size):
 
     Reference: Rabe and Staats 2021.
     """
-    tables = [ops.convert_to_tensor(w) for w in position.weights] if has_bias(position) else []
+    tables = [ops.reshape(w, w.shape) for w in position.weights] if has_bias(position) else []  # tensors, not variables
     key_mask = [] if rule.key_mask is None else [ops.cast(rule.key_mask, "bool")]
     length = ops.shape(q)[2]
     q, q_pos, k_pos = fill(q, 2, size), fill(q_pos, 1, size), ops.convert_to_tensor(k_pos)
@@ -58,7 +58,7 @@ def attend_in_chunks(attend, q, kv, rule, position, q_pos, k_pos, size):
             p = block(i, q_i, *known)[1]
             ds = slope_of_scores(p, product(dy_i, v), y_i, dy_i)
             near = ops.cast(ds, q.dtype)
-            dq, found = bias_slopes(position, ds, q_i, rows(q_pos, 1, i, size), k_pos)
+            dq, found = bias_slopes(position, tables_, ds, q_i, rows(q_pos, 1, i, size), k_pos)
             dq = dq + ops.cast(ops.matmul(near, k), "float32")
             dk, dv = add(dk, turned_product(near, q_i)), add(dv, turned_product(p, dy_i))
             return (put(dy, dq, i, size), dk, dv, *(add(*pair) for pair in zip(dtables, found)))
@@ -129,17 +129,17 @@ def bias(position, tables, q, q_pos, k_pos):
         return position.bias(q, q_pos, k_pos)
 
 
-def bias_slopes(position, ds, q, q_pos, k_pos):
+def bias_slopes(position, tables, ds, q, q_pos, k_pos):
     """What dbias = dS (B, N, T, S) means for q (B, N, T, H), and for each table of the position."""
-    return BIAS_SLOPES[type(position)](position, ds, q, q_pos, k_pos) if has_bias(position) else (0.0, [])
+    return BIAS_SLOPES[type(position)](position, tables, ds, q, q_pos, k_pos) if has_bias(position) else (0.0, [])
 
 
-def constant(position, ds, q, q_pos, k_pos):
+def constant(position, tables, ds, q, q_pos, k_pos):
     """ALiBi: nothing is trained."""
     return 0.0, []
 
 
-def of_buckets(position, ds, q, q_pos, k_pos):
+def of_buckets(position, tables, ds, q, q_pos, k_pos):
     """T5, bias = table[bucket]: each bucket gets the sum of the slopes of its pairs."""
     distance = positions.distance(q_pos, k_pos)
     index = positions.bucket(distance, position.num_buckets, position.max_distance, position.bidirectional)
@@ -147,7 +147,7 @@ def of_buckets(position, ds, q, q_pos, k_pos):
     return 0.0, [sum_by(index, ds, position.num_buckets)]
 
 
-def of_distances(position, ds, q, q_pos, k_pos):
+def of_distances(position, tables, ds, q, q_pos, k_pos):
     """Shaw, bias = q · table[distance]: slopes summed by query and distance, (B, T, R, N), are all that is needed."""
     count, limit = 2 * position.max_distance + 1, position.max_distance
     batch, _, length, _ = ops.shape(ds)
@@ -155,7 +155,7 @@ def of_distances(position, ds, q, q_pos, k_pos):
     row = ops.reshape(ops.arange(batch * length, dtype="int32"), (batch, length, 1))
     sums = sum_by(row * count + index, ds, batch * length * count)
     sums = ops.reshape(sums, (batch, length, count, -1))
-    table = ops.cast(position.table, "float32")
+    table = ops.cast(tables[0], "float32")
     return ops.einsum("btrn,rh->bnth", sums, table), [ops.einsum("btrn,bnth->rh", sums, ops.cast(q, "float32"))]
 
 

@@ -1,4 +1,4 @@
-"""Order is data: a position encoding is a function of int32 positions, given to the model through one of three hooks."""
+"""Order is data: a position encoding is a function of int32 positions, given to a model through one of three hooks."""
 
 import inspect
 import math
@@ -131,7 +131,7 @@ class Rotary(Position):
     def rotate(self, x, pos):
         size = x.shape[-1]
         if size % 2:
-            raise ValueError(f"Rotary positions need an even head_dim, got {size}; choose num_heads and dim accordingly.")
+            raise ValueError(f"Rotary positions need an even head_dim, got {size}; choose other num_heads or dim.")
         frequency = np.power(self.base, -np.arange(0, size, 2) / size).astype("float32") / self.scale
         angle = ops.multiply(ops.cast(ops.expand_dims(pos, (1, 3)), "float32"), frequency)  # (b, 1, T, H/2)
         cos, sin = ops.cast(ops.cos(angle), x.dtype), ops.cast(ops.sin(angle), x.dtype)

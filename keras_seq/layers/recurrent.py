@@ -138,6 +138,7 @@ class RecurrentDecoder(keras.layers.Layer):
         **kwargs,
     ):  # fmt: skip
         super().__init__(**kwargs)
+        self.supports_masking = True
         self.units, self.cell, self.residual, self.feed_context = units, cell, residual, feed_context
         dtype = self.dtype_policy
         self.layers = [recurrent(cell, units, dtype=dtype, name=f"layer_{i}") for i in range(num_layers)]
@@ -220,7 +221,8 @@ class RecurrentDecoder(keras.layers.Layer):
     def look(self, x, memory):
         """What x (B, T, U) finds in the source: contexts (B, T, E) and weights (B, N, T, S)."""
         mask = ops.expand_dims(memory["mask"], (1, 2))
-        return self.attention.attend(self.attention.query(x), memory["kv"], mask)
+        y, weights = self.attention.attend(self.attention.query(x), memory["kv"], mask)
+        return ops.cast(y, self.compute_dtype), weights
 
     def found(self, state, memory):
         """The part of a state that the other parts look up: {"context"} (B, E)."""

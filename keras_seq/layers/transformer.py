@@ -51,6 +51,13 @@ class FeedForward(keras.layers.Layer):
 NORMS = {"layer": keras.layers.LayerNormalization, "rms": keras.layers.RMSNormalization}
 
 
+def normalization(norm, epsilon, dtype):
+    """A LayerNorm or RMSNorm through which Keras masks pass; Keras' RMSNorm would drop them with a warning."""
+    layer = NORMS[norm](epsilon=epsilon, dtype=dtype)
+    layer.supports_masking = True
+    return layer
+
+
 @register
 class Block(keras.layers.Layer):
     """Self-attention, attention to a memory if `cross`, feed-forward; each with a residual and a normalisation.
@@ -80,7 +87,7 @@ class Block(keras.layers.Layer):
         memory: {"k", "v"} (B, N, S, H), a context already projected by `cross_attention.project`.
         memory_mask: bool, broadcastable to (B, N, T, S), for the context.
         q_pos, k_pos: int32 (b, T), (b, S), positions of queries and keys of the self-attention.
-        state: {"k", "v"} (B, M, L, H), the keys and values of all positions so far, M = kv_heads; new ones are written at `index`.
+        state: {"k", "v"} (B, M, L, H), keys and values so far, M = kv_heads; new ones go to `index`.
         index: position of x[:, 0] in the state.
 
     Returns:
@@ -105,7 +112,7 @@ class Block(keras.layers.Layer):
         )  # fmt: skip
         self.cross_attention = MultiHeadAttention(num_heads, head_dim, kv_heads, dtype=dtype) if cross else None
         self.feed_forward = FeedForward(mlp_dim, activation, dtype=dtype)
-        self.norms = [NORMS[norm](epsilon=epsilon, dtype=dtype) for _ in range(3 if cross else 2)]
+        self.norms = [normalization(norm, epsilon, dtype) for _ in range(3 if cross else 2)]
         self.dropouts = [keras.layers.Dropout(dropout, dtype=dtype) for _ in self.norms] if dropout else None
 
     def build(self, x_shape, context_shape=None):
@@ -177,7 +184,7 @@ class Stack(keras.layers.Layer):
             )
             for i in range(num_layers)
         ]  # fmt: skip
-        self.norm = NORMS[norm](epsilon=epsilon, dtype=self.dtype_policy) if norm_first else None
+        self.norm = normalization(norm, epsilon, self.dtype_policy) if norm_first else None
 
     is_decoder = False
 
