@@ -105,7 +105,8 @@ class App:
         evaluate: `evaluate(config, model, assets, examples) -> dict` of plain data, or None.
         preview: `preview(config, model, assets, examples) -> Preview`, called after each epoch, or None.
         export: `export(config, model, assets, folder, examples, options) -> report`, a dict of plain data that writes
-            its files into `folder`; `report["ok"]` false means that the export failed. Or None.
+            its files into `folder`; `report["ok"]` false means that the export failed, and
+            `report["text"]` is what a person reads of it. Or None.
         read: `read(config, path) -> examples`, for `evaluate --input FILE`, or None.
         predict_options, export_options: dataclasses whose fields become flags, like those of Config.
         monitor, mode: the metric (of `fit`, or a scalar of the preview) that says which weights are best; "min" or

@@ -216,8 +216,10 @@ def publish(app, trained: Trained, stage: Path, options) -> int:
     with one_line_errors():
         report = app.export(trained.config, trained.model, trained.assets, stage, examples(app, trained), options)
     ok = bool(report.get("ok", True))
+    text = report.pop("text", None) or cli.table(json.loads(store.to_json(report)))
     (stage / "report.json").write_bytes(store.to_json(report))
-    print(cli.table(json.loads(store.to_json(report))))
+    (stage / "report.md").write_text(text + "\n", encoding="utf-8")
+    print(text)
     place = trained.folder if ok else trained.folder / "export_failed"
     place.mkdir(exist_ok=True)
     store.replace_folder(stage, place)

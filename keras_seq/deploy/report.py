@@ -55,7 +55,8 @@ def parity_report(
     reasons = [reason for row in results for reason in complaints(row, results, tolerance, metric_name)]
     return {
         "passed": not reasons, "reasons": reasons, "sentences": len(judge.texts), "all_sentences": len(texts),
-        "metric": metric_name if metric else None, "tolerance": tolerance, "source_length": source_length, "max_length": max_length, "beams": beams,
+        "metric": metric_name if metric else None, "tolerance": tolerance,
+        "source_length": source_length, "max_length": max_length, "beams": beams,
         "model": {"class": type(model).__name__, "parameters": weights // 4, "bytes": weights},
         "versions": versions(), "results": results,
     }  # fmt: skip
@@ -144,7 +145,7 @@ def drift(model, runner, sources, tokens):
     """The file's logits next to the model's, given the same target: largest difference, mean KL, same best token."""
     differences, divergences, same = [], [], []
     for source, row in zip(sources, tokens):
-        length = int((row != PAD).sum())
+        length = max(1, int((row != PAD).sum()))
         target = np.concatenate([[BOS], row[:-1]]).astype("int32")  # (T,), of one shape for all
         ours = np.array(model({"source": source[None], "target": target[None]}, training=False))[0, :length]
         ours, theirs = ours.astype("float64"), runner.logits(source, target[:length]).astype("float64")

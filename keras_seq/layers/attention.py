@@ -32,7 +32,8 @@ def attend(scores, values, mask=None, bias=None, dropout=None):
         scores = scores + ops.cast(bias, "float32")
     if mask is not None:
         scores = ops.where(mask, scores, MASKED)
-    weights = ops.cast(ops.softmax(scores, axis=-1), values.dtype)
+    alone = scores.shape[-1] == 1  # of one key, the softmax is 1; Keras warns of it
+    weights = ops.cast(ops.ones_like(scores) if alone else ops.softmax(scores, axis=-1), values.dtype)
     y = ops.matmul(weights if dropout is None else dropout(weights), values)
     if mask is not None:
         sees = ops.any(mask, axis=-1, keepdims=True)  # (b, n, T, 1)
@@ -260,11 +261,14 @@ class MultiHeadAttention(Attention):
         return kv if times == 1 else {name: ops.repeat(heads, times, axis=1) for name, heads in kv.items()}
 
     def make_mask(self, q_pos, k_pos, key_mask=None, causal=False, attention_mask=None, dense=False):
-        few = q_pos.shape[1] is not None and q_pos.shape[1] <= (self.chunk or 0)
-        if self.chunk is None or dense or few:
+        if self.chunk is None or dense or self.fits(q_pos.shape[1]):
             return super().make_mask(q_pos, k_pos, key_mask, causal, attention_mask, dense)
         rule_only(attention_mask, "Attention in chunks")
         return Rule(key_mask, causal)
+
+    def fits(self, length):
+        """Whether one chunk holds all queries. Of a length that is a symbol (jax, in models) only shapes are asked."""
+        return length is not None and (not isinstance(length, int) or length <= self.chunk)
 
     def attend(self, q, kv, attention_mask=None, q_pos=None, k_pos=None):
         kv = self.share(kv)

@@ -22,7 +22,8 @@ class ProjectiveAttention(MultiHeadAttention):
     Args:
         num_heads: N.
         slots: into how many the sequence is projected; None leaves it.
-        max_length: of the sequence, needed with slots.
+        max_length: of the sequence, needed with slots (on torch 97 or more in models whose length is left open, which
+            Keras tries out with lengths of its own).
         features: into how many dimensions query and key heads are projected; None leaves them.
         head_dim, kv_heads, position, dropout, use_bias: see `MultiHeadAttention`.
 
@@ -95,11 +96,12 @@ class ProjectiveAttention(MultiHeadAttention):
 
     def shorten(self, heads, matrix, rule):
         """(B, M, S, H) -> (B, M, slots, H), without masked keys."""
-        if heads.shape[2] is not None and heads.shape[2] > self.max_length:
-            raise ValueError(f"slots were made for {self.max_length} tokens, got {heads.shape[2]}; raise max_length.")
+        length = heads.shape[2]
+        if isinstance(length, int) and length > self.max_length:
+            raise ValueError(f"slots were made for {self.max_length} tokens, got {length}; raise max_length.")
         if rule.key_mask is not None:
             heads = ops.where(ops.cast(rule.key_mask, "bool")[:, None, :, None], heads, ops.zeros((), heads.dtype))
-        matrix = ops.cast(matrix, heads.dtype)[: ops.shape(heads)[2]]
+        matrix = ops.take(ops.cast(matrix, heads.dtype), ops.arange(ops.shape(heads)[2], dtype="int32"), axis=0)
         return ops.einsum("bmsh,sr->bmrh", heads, matrix)
 
     def scores(self, q, k):
