@@ -52,23 +52,25 @@ def attend_in_chunks(attend, q, kv, rule, position, q_pos, k_pos, size):
         y = ops.fori_loop(0, number, forward, q)
         kept = ops.stop_gradient(y)
 
-        def backward(i, slopes):  # and here slopes of queries take the place of those of outputs
-            dy, dk, dv, *dtables = slopes
-            q_i, y_i, dy_i = rows(q, 2, i, size), rows(kept, 2, i, size), rows(dy, 2, i, size)
+        def backward(i, carried):  # and here slopes take the place of queries
+            both, dk, dv, *dtables = carried
+            q_i, dy_i = ops.split(rows(both, 2, i, size), 2, axis=-1)
+            y_i = rows(kept, 2, i, size)
             p = block(i, q_i, *known)[1]
             ds = slope_of_scores(p, product(dy_i, v), y_i, dy_i)
             near = ops.cast(ds, q.dtype)
             dq, found = bias_slopes(position, tables_, ds, q_i, rows(q_pos, 1, i, size), k_pos)
             dq = dq + ops.cast(ops.matmul(near, k), "float32")
             dk, dv = add(dk, turned_product(near, q_i)), add(dv, turned_product(p, dy_i))
-            return (put(dy, dq, i, size), dk, dv, *(add(*pair) for pair in zip(dtables, found)))
+            return (put(both, dq, i, size), dk, dv, *(add(*pair) for pair in zip(dtables, found)))
 
         def gradient(*args, upstream=None):
             dy = args[0] if upstream is None else upstream  # torch gives it by name, after the arguments
+            both = ops.concatenate([q, ops.cast(dy, q.dtype)], axis=-1)  # (B, N, T, 2 H)
             zeros = [ops.zeros_like(x, dtype="float32") for x in (k, v, *tables_)]
-            dq, dk, dv, *dtables = ops.fori_loop(0, number, backward, (dy, *zeros))
+            both, dk, dv, *dtables = ops.fori_loop(0, number, backward, (both, *zeros))
             given = [ops.cast(dx, x.dtype) for dx, x in zip((dk, dv, *dtables), (k, v, *tables_))]
-            return (dq, *given[:2], *[None] * (2 + len(key_mask)), *given[2:])
+            return (both[..., : q.shape[-1]], *given[:2], *[None] * (2 + len(key_mask)), *given[2:])
 
         return y, gradient
 
