@@ -189,7 +189,7 @@ def test_no_command_prints_the_help():
         ("train --units 0", "expected --units of at least 1, got 0: give a larger one"),
         ("train --epochs 0", "expected --epochs of at least 1, got 0"),
         ("train --resume", "expected a run to resume in saved_models/toy, got none"),
-        ("predict", "expected texts, `-` or --input FILE, got nothing"),
+        ("predict", "expected TEXT, `-` or --input FILE, got nothing"),
         ("predict 3", "no trained model in saved_models/toy: run `python -m tests.toy train` first"),
         ("predict --output other 3", "run `python -m tests.toy train --output other` first"),
         ("evaluate", "no trained model in saved_models/toy"),

@@ -66,7 +66,7 @@ def test_a_saved_figure_is_a_png_and_a_failed_one_leaves_the_old(tmp_path, monke
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(plots.os, "replace", full)
+    monkeypatch.setattr(plots.style.os, "replace", full)
     with pytest.raises(OSError, match="No space"):
         plots.save(plots.learning_curves({"loss": [1.0]}), path)
     assert path.read_bytes() == before

@@ -113,6 +113,7 @@ class App:
             "max".
         about: Markdown for the end of the model card: origin and licence of the data, limits.
         batch: texts handed to `predict` at once.
+        example: what `predict` takes, in a word: TEXT, PICTURE or CLIP; the last two are paths of files.
     """
 
     name: str
@@ -130,6 +131,7 @@ class App:
     mode: str = "min"
     about: str = ""
     batch: int = 64
+    example: str = "TEXT"
 
     @property
     def command(self) -> str:

@@ -50,8 +50,8 @@ def train_flags(app, sub) -> None:
 
 
 def predict_flags(app, sub) -> None:
-    sub.add_argument("texts", nargs="*", metavar="TEXT", help="an example each; `-` reads stdin, a line an example")
-    sub.add_argument("--input", metavar="FILE", help="a line an example")
+    sub.add_argument("texts", nargs="*", metavar=app.example, help="one or more; `-` reads them from stdin, one a line")
+    sub.add_argument("--input", metavar="FILE", help=f"a file with a {app.example} on each line")
     if app.predict_options:
         cli.add_flags(sub.add_argument_group("options"), app.predict_options)
 
@@ -59,8 +59,8 @@ def predict_flags(app, sub) -> None:
 def predict_command(app, args) -> None:
     """Prints one line for each example, and nothing else, on stdout."""
     if bool(args.texts) == bool(args.input):
-        got = "texts and --input" if args.texts else "nothing"
-        raise UserError(f'expected texts, `-` or --input FILE, got {got}: run `{app.command} predict "..."`')
+        got = f"{app.example} and --input" if args.texts else "nothing"
+        raise UserError(f'expected {app.example}, `-` or --input FILE, got {got}: run `{app.command} predict "..."`')
     options = options_of(app.predict_options, args)
     app.settings(app.folder(args.output))  # no model: say so before Keras is imported
     chunks = batches(lines(args), app.batch)

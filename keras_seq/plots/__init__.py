@@ -1,0 +1,18 @@
+"""Pictures: matplotlib figures, made without a screen and without global state.
+
+Example:
+
+    save(learning_curves({"loss": [3.1, 2.0], "val_loss": [3.3, 2.6]}), "curves.png")
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submodules={"style"},
+    submod_attrs={
+        "attention": ["attention_map"],
+        "style": ["figure", "pixels", "png", "save"],
+        "training": ["learning_curves"],
+    },
+)
