@@ -13,6 +13,8 @@ REQUIRES = [
     "sentencepiece>=0.2,<0.3",
     "sacrebleu>=2.4,<3",
     "matplotlib>=3.8",
+    "pillow>=10",  # decodes pictures
+    "av>=12",  # decodes video
     "lazy_loader>=0.4",
     "ai-edge-litert>=2.0; platform_system != 'Windows'",  # writes, opens and runs a .tflite
 ]
@@ -23,9 +25,11 @@ EXTRAS = {
     "jax": ["jax>=0.6"],
     "torch": ["torch>=2.6"],
     "lint": ["ruff>=0.9"],
+    "bench": ["scikit-learn>=1.5,<2"],  # the peers that benchmarks/ compares with
     "build": ["lxml>=5"],  # apps/data/build.py reads the sources of the packs
     "test": [
         "pytest>=8",
+        "pytest-xdist>=3.5",  # a worker for each core
         "hypothesis>=6.100",
         "keras-hub>=0.21,<1",  # once keras-nlp: its layers are what ours are held equal to
         "tensorflow-text>=2.20,<2.22; platform_system != 'Windows'",  # its tokenizer gives the same ids as ours

@@ -23,7 +23,9 @@ class Config:
     reverse: bool = False  # translate from the right language to the left: French to English
     model: Literal["transformer", "lstm"] = "transformer"  # the family; an LSTM is smaller and slower to train
     attention: Literal["additive", "dot", "none"] = "additive"  # of the LSTM; none is the bottleneck: the last state only
+    feed_context: bool = False  # of the LSTM: what was attended to enters the next step too (Bahdanau); slower to train
     position: Literal["sinusoidal", "learned", "rotary", "relative", "relative_bias", "alibi"] = "rotary"  # of the Transformer; on the pack rotary learns faster than sinusoidal
+    sampling: float = 0.0  # above 0 the source is cut into other pieces in each epoch, 0.1 wildly, 0.5 tamely: more to learn from little data
     vocab_size: int = 4000  # subword pieces, shared by both languages: few, so that each is seen often
     dim: int = 256  # width of every layer
     layers: int = 3  # of the encoder and of the decoder
@@ -64,7 +66,7 @@ class Export:
 def data(config):
     """Sentence pairs as batches of ids, and the tokenizer learned from the training pairs."""
     from apps.data import load_translation
-    from keras_seq.data import Bucketed, Tokenizer, read_pairs, references, split_pairs
+    from keras_seq.data import Tokenizer, read_pairs, references, split_pairs
 
     if config.data:
         pairs = read_pairs(config.data)
@@ -75,19 +77,26 @@ def data(config):
         train, valid, test = pack["train"], pack["valid"], pack["test"]
         notes = [f"LibreOffice help: {len(train):,} pairs to train, {len(valid):,} to validate, {len(test):,} to test"]
     tokenizer = Tokenizer.train([text for pair in train for text in pair], config.vocab_size)
-
-    def bucketed(pairs, **options):
-        left, right = (tokenizer.encode(side) for side in zip(*pairs))
-        rows = {"source": right, "target": left} if config.reverse else {"source": left, "target": right}
-        return Bucketed(rows, config.batch_tokens, max_length=config.max_length, **options)
-
-    batches = bucketed(train)
+    batches = bucketed(config, tokenizer, train, config.sampling)
     return Data(
-        batches, bucketed(valid, shuffle=False), references(test, config.reverse),
+        batches, bucketed(config, tokenizer, valid, shuffle=False), references(test, config.reverse),
         assets={"tokenizer.model": tokenizer.model_proto, "epoch": {"steps": batches.steps}},
         facts=[*notes, *batches.notes, f"{tokenizer.vocab_size:,} pieces"],
         samples=references(valid, config.reverse)[:100],
     )  # fmt: skip
+
+
+def bucketed(config, tokenizer, pairs, sample=0.0, **options):
+    """Batches of pairs; with `sample` the source is cut into other pieces each epoch."""
+    from keras_seq.data import Bucketed
+
+    source, target = list(zip(*pairs))[:: -1 if config.reverse else 1]
+    written = tokenizer.encode(target)
+
+    def rows(epoch):
+        return {"source": tokenizer.encode(source, sample, seed=epoch), "target": written}
+
+    return Bucketed(rows if sample else rows(0), config.batch_tokens, max_length=config.max_length, **options)
 
 
 def model(config, assets):
@@ -104,8 +113,9 @@ def model(config, assets):
         )  # fmt: skip
     else:
         net = models.RecurrentSeq2Seq(
-            size, config.dim, config.dim, config.layers, attention=config.attention, dropout=config.dropout
-        )
+            size, config.dim, config.dim, config.layers, attention=config.attention, dropout=config.dropout,
+            feed_context=config.feed_context,
+        )  # fmt: skip
     schedule = training.WarmupCosine(config.learning_rate, config.warmup, config.epochs * assets["epoch"]["steps"])
     optimizer = keras.optimizers.Adam(schedule, beta_2=0.98, global_clipnorm=config.clip)
     net.compile(optimizer, training.TokenCrossEntropy(config.label_smoothing))
@@ -174,6 +184,12 @@ def shortened(config, assets, texts):
     ]
 
 
+def fitting(assets, examples, longest):
+    """The examples whose source has at most so many ids."""
+    rows = tokenizer_of(assets).encode([source for source, _ in examples])
+    return [example for example, row in zip(examples, rows) if len(row) <= longest]
+
+
 def scores(rows):
     """Corpus BLEU and chrF, cased and detokenised, with sacrebleu's signatures.
 
@@ -194,8 +210,7 @@ def scores(rows):
 
 def preview(config, model, assets, examples):
     """What an epoch has brought: BLEU of greedy translations, three of them, and where the first looked."""
-    rows = tokenizer_of(assets).encode([source for source, _ in examples])
-    short = [example for example, row in zip(examples, rows) if len(row) < config.max_length]
+    short = fitting(assets, examples, config.max_length - 1)
     found = [results[0][1] for results in translate(config, model, assets, [source for source, _ in short])]
     rows = [(source, refs, hypothesis) for (source, refs), hypothesis in zip(short, found)]
     texts = [f"{source}\n  wanted  {refs[0]}\n  got     {hypothesis}" for source, refs, hypothesis in rows[:3]]
@@ -224,9 +239,7 @@ def export(config, model, assets, folder, examples, options):
     """SavedModel and .tflite, each compared with the model on test sentences."""
     from keras_seq import deploy
 
-    tokenizer = tokenizer_of(assets)
-    limit = options.source_length - 1
-    chosen = [(s, r) for s, r in examples if len(tokenizer.encode([s])[0]) <= limit]
+    chosen = fitting(assets, examples, options.source_length - 1)
     report = deploy.export_checked(
         model, assets["tokenizer.model"], folder, [source for source, _ in chosen],
         options.source_length, options.max_length, beams=options.beams, length_penalty=1.0,

@@ -1,4 +1,4 @@
-"""Time and memory of attention over the length: full, in chunks, sparse and projective. Prints a Markdown table.
+"""Time and memory of attention over the length: full, in chunks, sparse and projective. Prints a table, or JSON.
 
     KERAS_BACKEND=tensorflow python benchmarks/attention_length.py --lengths 512 2048 4096 --kinds full chunked
 
@@ -25,6 +25,7 @@ KINDS = {
     "random": ("random", {"block": 64, "count": 4}),
     "block_sparse": ("block_sparse", {"block": 64}),
     "projective": ("projective", {"slots": 256, "max_length": 8192}),
+    "projective_features": ("projective", {"features": 16}),
 }
 
 
@@ -107,19 +108,34 @@ def main():
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
     parser.add_argument("--lengths", nargs="+", type=int, default=[512, 2048, 8192])
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--only", action="store_true", help="measure one kind and length here, print JSON")
+    parser.add_argument("--json", action="store_true", help='print {kind: {length: {"forward_ms": ...}}} instead')
+    parser.add_argument("--only", action="store_true", help="measure one kind and length here, print a list")
     args = parser.parse_args()
     if args.only:
         print(json.dumps(measure(args.kinds[0], args.lengths[0], args.runs)))
         return
+    if args.json:
+        print(json.dumps({
+            kind: {length: dict(zip(NUMBERS, in_own_process(kind, length, args.runs))) for length in args.lengths}
+            for kind in args.kinds
+        }))  # fmt: skip
+        return
     print("| kind | L | forward ms | MB | forward + backward ms | MB |\n|---|---|---|---|---|---|", flush=True)
-    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
     for length in args.lengths:
         for kind in args.kinds:
-            each = ["--kinds", kind, "--lengths", str(length), "--runs", str(args.runs)]
-            job = [sys.executable, __file__, "--only", *each]
-            done = subprocess.run(job, env=env, check=True, capture_output=True, text=True)
-            print("|", " | ".join(map(str, [kind, length, *json.loads(done.stdout.splitlines()[-1])])), "|", flush=True)
+            numbers = in_own_process(kind, length, args.runs)
+            print("|", " | ".join(map(str, [kind, length, *numbers])), "|", flush=True)
+
+
+NUMBERS = ("forward_ms", "forward_mb", "both_ms", "both_mb")
+
+
+def in_own_process(kind, length, runs):
+    """`measure` in a process whose memory nothing else has used."""
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    job = [sys.executable, __file__, "--only", "--kinds", kind, "--lengths", str(length), "--runs", str(runs)]
+    done = subprocess.run(job, env=env, check=True, capture_output=True, text=True)
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 if __name__ == "__main__":

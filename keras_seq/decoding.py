@@ -40,6 +40,16 @@ def generate(
         ValueError: for options that do not fit together.
 
     Reference: length penalty: Wu et al. 2016; top-k: Fan et al. 2018; top-p: Holtzman et al. 2020.
+
+    Example:
+
+    >>> import numpy as np
+    >>> from keras_seq import TransformerSeq2Seq, generate
+    >>> model = TransformerSeq2Seq(vocab_size=23, dim=8, num_heads=2, num_layers=1, mlp_dim=16)
+    >>> source = np.array([[5, 6, 7, 2], [8, 9, 2, 0]], "int32")
+    >>> tokens, scores = generate(model, {"source": source}, max_length=5, beams=3, results=2)
+    >>> tuple(tokens.shape), tuple(scores.shape)
+    ((2, 2, 5), (2, 2))
     """
     options = dict(
         max_length=max_length, beams=beams, length_penalty=length_penalty, temperature=temperature,

@@ -179,7 +179,7 @@ for path in sorted(Path(sys.argv[1]).glob("*.keras")):
     with np.load(path.with_suffix(".npz")) as saved:
         inputs = {name: saved[name] for name in saved}
     model = keras.models.load_model(path)
-    y = model(inputs if "source" in inputs else list(inputs.values()))
+    y = model(list(inputs.values()) if "x0" in inputs else inputs)
     np.save(path.with_suffix(".npy"), keras.ops.convert_to_numpy(keras.tree.flatten(y)[0]))
 """
 
@@ -201,6 +201,16 @@ def reload_in_fresh_process(models, folder):
 
 
 # ---------- decoders ----------
+
+
+def source_and_target(vocab_size, batch, source_length, target_length):
+    """Inputs of a sequence-to-sequence model, whose first source ends early and is padded."""
+    rng = np.random.default_rng(1)
+    source = rng.integers(4, vocab_size, (batch, source_length), "int32")
+    target = rng.integers(4, vocab_size, (batch, target_length), "int32")
+    source[0, 3:] = 0
+    target[:, 0] = 1
+    return {"source": source, "target": target}
 
 
 def pieces(length, cuts):

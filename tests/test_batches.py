@@ -51,6 +51,20 @@ def test_order_follows_from_seed_and_epoch():
     assert not same(one.epoch(4), three.epoch(4))
 
 
+def test_rows_may_be_cut_anew_each_epoch():
+    def cut(epoch):
+        return {"source": [[9] * (n % 7 + epoch % 3) for n in range(211)], "target": [[n + 4] for n in range(211)]}
+
+    data, whole = Bucketed(cut, 300, max_length=6), [Bucketed(cut(epoch), 300) for epoch in range(3)]
+    kept = [number for number in range(211) if number % 7 < 6]  # with EOS at most 6 in epoch 0
+    for epoch in (2, 0, 1):
+        batches = list(data.epoch(epoch))
+        assert len(batches) == data.steps
+        assert unpadded(batches) == [row for row in unpadded(whole[epoch].epoch(0)) if row[2][0] - 4 in kept]
+    assert same(data.epoch(1), data.epoch(4)) is False
+    assert unpadded(data.epoch(1)) == unpadded(data.epoch(4))
+
+
 def test_padding_is_what_the_batches_have():
     data = Bucketed(rows(2003), 500, seed=1)
     sizes = [(inputs["source"].size + labels.size, (inputs["source"] != 0).sum() + weights.sum())

@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "deploy": {"layers", "models", "decoding"},
     "data": set(),
     "training": {"layers"},
-    "plots": {"layers"},
+    "plots": {"layers", "training"},
     "app": {"layers", "models", "decoding", "deploy", "data", "training", "plots"},
 }
 BACKEND_FREE = {"layers", "models", "decoding"}  # they train on jax and torch: keras and numpy only

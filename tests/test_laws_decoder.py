@@ -24,6 +24,7 @@ def recurrent(**options):
 MODELS = {
     **{f"transformer_{name}": (transformer, {"position": name}) for name in positions.POSITIONS},
     "transformer_post_norm": (transformer, {"norm_first": False, "activation": "swiglu"}),
+    "transformer_local": (transformer, {"attention": {"name": "local", "window": 3}, "position": "rotary"}),
     "transformer_two_vocabularies": (transformer, {"target_vocab_size": 29}),
     "lstm_additive": (recurrent, {}),
     "lstm_dot": (recurrent, {"attention": "dot"}),
@@ -53,12 +54,7 @@ def whole(name):
 
 
 def inputs():
-    """A batch whose first source ends early and is padded."""
-    rng = np.random.default_rng(1)
-    source, target = rng.integers(4, V, (B, S), "int32"), rng.integers(4, V, (B, T), "int32")
-    source[0, 3:] = 0
-    target[:, 0] = 1
-    return {"source": source, "target": target}
+    return checks.source_and_target(V, B, S, T)
 
 
 @every_model

@@ -25,6 +25,8 @@ def tokens(length=T, batch=B):
 
 # name: a function that makes the layer, and its inputs
 LAYERS = {
+    "patch_embedding": (lambda **k: layers.PatchEmbedding(13, patch=(2, 3), **k), [normal(B, 4, 9, E)]),
+    "frame_embedding": (lambda **k: layers.FrameEmbedding(13, size=3, stride=2, **k), [x()]),
     "linear": (lambda **k: layers.Linear(13, activation="relu", **k), [x()]),
     "token_embedding": (lambda **k: layers.TokenEmbedding(23, 13, **k), [tokens()]),
     "feed_forward": (lambda **k: layers.FeedForward(13, "gelu", 0.1, **k), [x()]),
@@ -44,6 +46,10 @@ LAYERS = {
     "recurrent_encoder": (lambda **k: layers.RecurrentEncoder(13, 2, dropout=0.1, residual=True, **k), [x()]),
     "recurrent_encoder_gru": (lambda **k: layers.RecurrentEncoder(13, cell="gru", bidirectional=False, **k), [x()]),
     "recurrent_decoder": (lambda **k: layers.RecurrentDecoder(13, 2, dropout=0.1, **k), [x(), x(S, E)]),
+    "recurrent_decoder_fed": (
+        lambda **k: layers.RecurrentDecoder(13, 2, "gru", dropout=0.1, feed_context=True, **k),
+        [x(), x(S, E)],
+    ),
     "gru_decoder_dot": (lambda **k: layers.RecurrentDecoder(13, cell="gru", attention="dot", **k), [x(), x(S, E)]),
     "rnn_decoder_none": (lambda **k: layers.RecurrentDecoder(13, cell="rnn", attention=None, **k), [x(), x(S, E)]),
 }
@@ -56,7 +62,8 @@ every_layer = pytest.mark.parametrize("name", LAYERS)
 SEQ2SEQ = {
     "transformer": lambda **k: TransformerSeq2Seq(
         vocab_size=29, dim=D, num_heads=2, num_layers=1, mlp_dim=13, position="relative_bias", dropout=0.2,
-        activation="gelu", norm_first=False, max_length=17, target_vocab_size=23, **k,
+        activation="gelu", norm_first=False, max_length=17, target_vocab_size=23,
+        attention={"name": "local", "window": 3}, **k,
     ),  # fmt: skip
     "lstm": lambda **k: RecurrentSeq2Seq(
         vocab_size=23, dim=13, units=14, num_layers=2, cell="gru", attention="dot", dropout=0.2, **k

@@ -184,11 +184,7 @@ def seq2seq(**options):
 
 
 def batch():
-    rng = np.random.default_rng(1)
-    source, target = rng.integers(4, V, (B, S), "int32"), rng.integers(4, V, (B, T), "int32")
-    source[0, 4:] = 0
-    target[:, 0] = 1
-    return {"source": source, "target": target}
+    return checks.source_and_target(V, B, S, T)
 
 
 def test_a_model_keeps_the_laws_of_decoders():

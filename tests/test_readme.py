@@ -13,9 +13,10 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SETUP = {"pip install -e .", "pip install tox && tox"}  # what installed the package and started this very test
 THEIRS = "ignore:__array__ implementation doesn't accept a copy:DeprecationWarning"  # tensorflow with numpy 2
-TINY = {
-    "train": "--data eng-fra.tsv --test 20 --steps 3 --vocab-size 200 --layers 1 --dim 16 --heads 2 --mlp-dim 16",
-    "export": "--sentences 5 --source-length 32 --max-length 16",
+TINY = {  # flags that make a command quick, by app and command
+    "translation train": "--data eng-fra.tsv --test 20 --steps 3 --vocab-size 200 --layers 1 --dim 16 --heads 2"
+    " --mlp-dim 16",
+    "translation export": "--sentences 5 --source-length 32 --max-length 16",
 }
 
 
@@ -31,7 +32,7 @@ def commands() -> list[str]:
 
 def tiny(command: str) -> str:
     """Returns the command with the flags that make it quick."""
-    match = re.search(r"python -m apps\.\w+ (\w+)", command)
+    match = re.search(r"python -m apps\.(\w+ \w+)", command)
     return f"{command} {TINY.get(match[1], '')}" if match else command
 
 

@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import json
 import pathlib
+from typing import NamedTuple
 
 FOLDER = pathlib.Path(__file__).parent
 
@@ -36,12 +37,140 @@ def load_translation(language="fr", folder=FOLDER / "translation"):
     return splits
 
 
+class Rated(NamedTuple):
+    """A text, the mean of its ratings (-4 to 4), and where the text is from."""
+
+    text: str
+    rating: float
+    domain: str
+
+
+def load_sentiment(folder=FOLDER / "sentiment"):
+    """English sentences with the mean of some twenty ratings each, split without near copies across splits.
+
+    Args:
+        folder: Where the pack lies.
+
+    Returns:
+        {"train": [Rated, ...], "valid": [...], "test": [...], "imdb": [...], "yelp": [...], "amazon": [...]}, always in
+        the same order. The test is of movie snippets; the last three are to test on only, and their rating of 1 or -1
+        tells the sign.
+
+    Raises:
+        ValueError: if the pack is not there, or the file is not the one that was made.
+
+    Example:
+        >>> load_sentiment()["test"][0].rating   # doctest: +SKIP
+    """
+    path = pathlib.Path(folder) / "sentiment.tsv.gz"
+    if not path.exists():
+        raise ValueError(f"{path}: no such pack; restore it with git, or make it with "
+                         "`python -m apps.data.build sentiment`")
+    splits = {}
+    for line in _checked(path).splitlines():
+        name, domain, _, mean, text = line.split("\t")
+        splits.setdefault(name, []).append(Rated(text, float(mean), domain))
+    return splits
+
+
+class Drawn(NamedTuple):
+    """Pictures of one split: uint8 (N, 64, 64, 4), the last channel opaque at 255; and of each its name and artist."""
+
+    pictures: object
+    names: list
+    artists: list
+
+
+def load_captioning(folder=FOLDER / "captioning"):
+    """Emoji with their English names, all pictures of an emoji in one split.
+
+    Args:
+        folder: Where the pack lies.
+
+    Returns:
+        {"train": Drawn, "valid": Drawn, "test": Drawn}, always in the same order: all of one artist, then all of the
+        other.
+
+    Raises:
+        ValueError: if the pack is not there, or a file is not the one that was made.
+
+    Example:
+        >>> load_captioning()["test"].names[0]   # doctest: +SKIP
+    """
+    import concurrent.futures
+
+    import numpy as np
+
+    folder = pathlib.Path(folder)
+    if not (folder / "captioning.json").exists():
+        raise ValueError(f"{folder}: no such pack; restore it with git, or make it with "
+                         "`python -m apps.data.build captioning`")
+    sums = json.loads((folder / "captioning.json").read_text(encoding="utf-8"))["sha256"]
+    data = {name: _bytes(folder / name, expected) for name, expected in sums.items()}
+    rows = [line.split("\t") for line in gzip.decompress(data.pop("emoji.tsv.gz")).decode().splitlines()]
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        sheets = dict(zip(data, pool.map(_tiles, data.values())))
+    splits = {}
+    for name in dict.fromkeys(row[0] for row in rows):
+        chosen = [i for i, row in enumerate(rows) if row[0] == name]
+        part = slice(chosen[0], chosen[-1] + 1)  # the splits lie one after another
+        splits[name] = Drawn(
+            np.concatenate([tiles[part] for tiles in sheets.values()]),
+            [rows[i][2] for i in chosen] * len(sheets),
+            [file.removesuffix(".webp") for file in sheets for _ in chosen],
+        )
+    return splits
+
+
+def _tiles(sheet, size=64):
+    """The pictures on a sheet, row by row: uint8 (N, 64, 64, 4)."""
+    import io
+
+    import numpy as np
+    from PIL import Image
+
+    pixels = np.asarray(Image.open(io.BytesIO(sheet)))  # (rows * 64, columns * 64, 4)
+    rows, columns = (side // size for side in pixels.shape[:2])
+    return pixels.reshape(rows, size, columns, size, 4).swapaxes(1, 2).reshape(-1, size, size, 4)
+
+
+def load_video(folder=FOLDER / "video"):
+    """Handwritten digits, from which `apps.data.moving_digits` draws clips; no picture stands in two splits.
+
+    Args:
+        folder: Where the pack lies.
+
+    Returns:
+        {"train": (pictures uint8 (N, 28, 28), digits uint8 (N,)), "valid": ..., "test": ...}, always in the same order.
+
+    Raises:
+        ValueError: if the pack is not there, or the file is not the one that was made.
+
+    Example:
+        >>> load_video()["test"][1][:3]   # doctest: +SKIP
+    """
+    import numpy as np
+
+    path = pathlib.Path(folder) / "digits.bin.gz"
+    if not path.exists():
+        raise ValueError(f"{path}: no such pack; restore it with git, or make it with `python -m apps.data.build video`")
+    expected = json.loads(path.with_name("digits.json").read_text(encoding="utf-8"))["sha256"]
+    rows = np.frombuffer(gzip.decompress(_bytes(path, expected)), "uint8").reshape(-1, 2 + 28 * 28)
+    parts = {name: rows[rows[:, 0] == i] for i, name in enumerate(("train", "valid", "test"))}
+    return {name: (part[:, 2:].reshape(-1, 28, 28), part[:, 1]) for name, part in parts.items()}
+
+
 def _checked(path):
     """The text of a gzipped file whose bytes are those that its facts name."""
-    data = path.read_bytes()
     expected = json.loads(path.with_name(path.name.replace(".tsv.gz", ".json")).read_text(encoding="utf-8"))["sha256"]
+    return gzip.decompress(_bytes(path, expected)).decode("utf-8")
+
+
+def _bytes(path, expected):
+    """The bytes of a file whose SHA-256 is the expected one."""
+    data = path.read_bytes() if path.exists() else b""
     found = hashlib.sha256(data).hexdigest()
     if found != expected:
         raise ValueError(f"{path}: expected SHA-256 {expected[:16]}..., found {found[:16]}...; the file is damaged or "
                          "was changed: restore it with git, or make it anew with `python -m apps.data.build`")
-    return gzip.decompress(data).decode("utf-8")
+    return data

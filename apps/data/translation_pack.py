@@ -14,6 +14,7 @@ import unicodedata
 from apps.data import debian
 from apps.data.near_copies import RULE, NearCopies
 
+ABOUT = "pairs of paragraphs from the help of LibreOffice, MPL-2.0"
 VERSION = "4:7.4.7-1+deb12u14"  # Debian 12; in snapshot.debian.org for good
 SOURCE = "en-us"
 FOLDER = pathlib.Path(__file__).parent / "translation"
@@ -147,6 +148,17 @@ def without_near(rows, held):
 
 
 # The pack -----------------------------------------------------------------------------------------------------------
+
+
+def add_flags(parser):
+    """The flags of `python -m apps.data.build translation`."""
+    parser.add_argument("--languages", default="fr", help="Debian's names with commas between: fr,de,es (default: fr)")
+    parser.add_argument("--from", dest="folder", metavar="DIR",
+                        help="folder with the .deb files (default: apt-get download)")
+
+
+def run(args):
+    build(args.languages.split(","), args.folder, args.out)
 
 
 def build(languages, folder=None, out=FOLDER):

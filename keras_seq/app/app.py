@@ -112,6 +112,7 @@ class App:
         monitor, mode: the metric (of `fit`, or a scalar of the preview) that says which weights are best; "min" or
             "max".
         about: Markdown for the end of the model card: origin and licence of the data, limits.
+        shown: test examples whose figures a training leaves; only a few where each has a figure of its own.
         batch: texts handed to `predict` at once.
         example: what `predict` takes, in a word: TEXT, PICTURE or CLIP; the last two are paths of files.
     """
@@ -130,6 +131,7 @@ class App:
     monitor: str = "val_loss"
     mode: str = "min"
     about: str = ""
+    shown: int = 3
     batch: int = 64
     example: str = "TEXT"
 

@@ -253,7 +253,7 @@ def figures(app, trained, data: Data) -> dict:
     """Returns the preview's figures of the first test examples."""
     if not app.preview or not data.test:
         return {}
-    return app.preview(trained.config, trained.model, trained.assets, data.test[:3]).figures
+    return app.preview(trained.config, trained.model, trained.assets, data.test[: app.shown]).figures
 
 
 def file_name(name: str) -> str:

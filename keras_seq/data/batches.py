@@ -19,7 +19,8 @@ class Bucketed:
 
     Args:
         rows: {key: list of lists of ids}, equally many for each key, without BOS and EOS. For translation the keys are
-            `source` and `target`.
+            `source` and `target`. Or a function of the epoch that returns this, for rows that are cut into other
+            pieces each time; epoch 0 then says which rows are too long, and how many batches there are.
         batch_tokens: Tokens in a batch, padding included, on average: rows x the sum of the longest of each key.
         seed: Of the order.
         shuffle: False for validation: always the same batches, once.
@@ -43,36 +44,33 @@ class Bucketed:
     """
 
     def __init__(self, rows, batch_tokens=4096, seed=0, shuffle=True, max_length=None, shifted="target"):
-        if shifted not in rows or len({len(column) for column in rows.values()}) != 1:
-            counts = {key: len(column) for key, column in rows.items()}
-            raise ValueError(f"rows: expected a key {shifted!r} and equally many rows for each key, got {counts}")
         self.seed, self.shuffle, self.shifted = seed, shuffle, shifted
-        self._lengths = np.array([[len(row) + 1 for row in column] for column in rows.values()]).T  # (rows, keys)
-        self._rows = np.flatnonzero((self._lengths <= (max_length or np.inf)).all(axis=1))
-        if not len(self._rows):
-            raise ValueError(f"rows: expected at least one row of at most {max_length} tokens, got none out of "
-                             f"{len(self._lengths)}")
-        self._columns = {key: _flat(column, key == shifted) for key, column in rows.items()}
+        self._rows, self._laid_out = rows, {}
+        lengths = self._columns(0).lengths
+        self._kept = np.flatnonzero((lengths <= (max_length or np.inf)).all(axis=1))
+        if not len(self._kept):
+            raise ValueError(
+                f"rows: expected at least one row of at most {max_length} tokens, got none out of {len(lengths)}"
+            )
+        tokens = size = int(lengths[self._kept].sum())
         for _ in range(2):  # without padding, then with it
-            self.steps = self._steps(batch_tokens)
-        self.padding = float(1 - self._lengths[self._rows].sum() / self._padded())
-        self.notes = self._notes(max_length)
+            self.steps = min(len(self._kept), -(-size // batch_tokens))
+            size = int(sum(len(rows) * lengths[rows].max(axis=0).sum() for rows in self._batches(0, lengths)))
+        self.padding = 1 - tokens / size
+        self.notes = self._notes(len(lengths) - len(self._kept), max_length)
 
-    steps = None
+    def _columns(self, epoch):
+        """The rows of an epoch; the last ones made are kept."""
+        epoch = epoch if callable(self._rows) else 0
+        if epoch not in self._laid_out:
+            self._laid_out = {epoch: Columns(self._rows(epoch) if callable(self._rows) else self._rows, self.shifted)}
+        return self._laid_out[epoch]
 
-    def _steps(self, batch_tokens):
-        tokens = self._lengths[self._rows].sum() if self.steps is None else self._padded()
-        return min(len(self._rows), -(-int(tokens) // batch_tokens))
-
-    def _padded(self):
-        """Tokens of epoch 0, padding included."""
-        return sum(len(rows) * self._lengths[rows].max(axis=0).sum() for rows in self._batches(0))
-
-    def _batches(self, epoch):
+    def _batches(self, epoch, lengths):
         """The row numbers of each batch of an epoch: rows in order of length, cut where equal shares of tokens end."""
         random = np.random.default_rng((self.seed, epoch))
-        order = self._rows[self._order(self._lengths[self._rows], random if self.shuffle else None)]
-        batches = np.split(order, _cuts(np.cumsum(self._lengths[order].sum(axis=1)), self.steps))
+        order = self._kept[self._order(lengths[self._kept], random if self.shuffle else None)]
+        batches = np.split(order, _cuts(np.cumsum(lengths[order].sum(axis=1)), self.steps))
         return [batches[i] for i in random.permutation(self.steps)] if self.shuffle else batches
 
     def _order(self, lengths, random):
@@ -85,8 +83,9 @@ class Bucketed:
 
     def epoch(self, epoch=0):
         """Yields (inputs, labels, weights) of an epoch as arrays: {key: (B, T) int32}, (B, T) int32, (B, T) float32."""
-        for rows in self._batches(epoch):
-            inputs = {key: _padded(*column, rows) for key, column in self._columns.items()}
+        columns = self._columns(epoch)
+        for rows in self._batches(epoch, columns.lengths):
+            inputs = {key: _padded(*column, rows) for key, column in columns.flat.items()}
             both = inputs[self.shifted]  # BOS + ids + EOS
             inputs[self.shifted] = np.where(both[:, 1:] == PAD, PAD, both[:, :-1])
             yield inputs, both[:, 1:], (both[:, 1:] != PAD).astype(np.float32)
@@ -104,7 +103,7 @@ class Bucketed:
                 yield from self.epoch(number)
 
         spec = tf.TensorSpec((None, None), tf.int32)
-        inputs = dict.fromkeys(self._columns, spec)
+        inputs = dict.fromkeys(self._columns(0).flat, spec)
         data = tf.data.Dataset.from_generator(
             generate, output_signature=(inputs, spec, tf.TensorSpec((None, None), tf.float32)))
         options = tf.data.Options()
@@ -112,11 +111,25 @@ class Bucketed:
         cardinality = tf.data.INFINITE_CARDINALITY if self.shuffle else self.steps
         return data.apply(tf.data.experimental.assert_cardinality(cardinality)).prefetch(4).with_options(options)
 
-    def _notes(self, max_length):
-        notes = [f"{len(self._rows):,} rows in {self.steps:,} batches, {self.padding:.1%} of the tokens are padding"]
-        if dropped := len(self._lengths) - len(self._rows):
+    def _notes(self, dropped, max_length):
+        notes = [f"{len(self._kept):,} rows in {self.steps:,} batches, {self.padding:.1%} of the tokens are padding"]
+        if dropped:
             notes.append(f"left out {dropped:,} row{'s' * (dropped > 1)} longer than {max_length} tokens")
         return notes
+
+
+class Columns:
+    """The rows of an epoch: {key: all its rows one after another, and where each begins}, and their lengths.
+
+    `lengths` is (rows, keys), EOS included.
+    """
+
+    def __init__(self, rows, shifted):
+        if shifted not in rows or len({len(column) for column in rows.values()}) != 1:
+            counts = {key: len(column) for key, column in rows.items()}
+            raise ValueError(f"rows: expected a key {shifted!r} and equally many rows for each key, got {counts}")
+        self.lengths = np.array([[len(row) + 1 for row in column] for column in rows.values()]).T
+        self.flat = {key: _flat(column, key == shifted) for key, column in rows.items()}
 
 
 def _flat(column, shifted):

@@ -1,8 +1,11 @@
 """The way out of the house: SavedModel, LiteRT, and the report that compares them with the trained model.
 
-    export_checked(model, tokenizer_proto, folder, texts) -> report     build, compare, put in place
-    export_seq2seq(model, tokenizer_proto, folder) -> paths             build, put in place
-    SavedModelRunner(path)(texts), LiteRTRunner(path)(texts) -> texts   run a file without the model
+    export_checked(model, tokenizer_proto, folder, items) -> report     a model that writes: build, compare, place
+    export_seq2seq(model, tokenizer_proto, folder) -> paths             the same, not compared
+    export_predictor(model, signatures, folder, items) -> report        a model that predicts
+
+    SavedModelRunner(path)(items), LiteRTRunner(path)(items) -> texts   run a file without the model
+    SavedModelPredictor(path)(items), LiteRTPredictor(path)(items) -> [{name: array}, ...]
 
 Names load on first use: running a file needs neither Keras nor, for a .tflite, TensorFlow.
 """
@@ -14,7 +17,11 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "builtin_ops": ["UnsupportedOps", "check_ops"],
         "export": ["export_checked", "export_seq2seq"],
-        "report": ["format_report", "parity_report"],
-        "runners": ["LiteRTRunner", "SavedModelRunner"],
+        "parity": ["parity_report"],
+        "pictures": ["decode_pictures"],
+        "predictor": ["Signature", "export_predictor"],
+        "report": ["format_report"],
+        "runners": ["LiteRTPredictor", "LiteRTRunner", "SavedModelPredictor", "SavedModelRunner"],
+        "signatures": ["flatten", "unflatten"],
     },
 )

@@ -29,6 +29,12 @@ def read_files(path):
         return {name: archive.read(name) for name in archive.namelist()}
 
 
-def with_card(content, tokenizer_proto, card):
-    """The file as it is handed on: with its vocabulary and a JSON card."""
-    return add_files(content, {VOCABULARY: tokenizer_proto, CARD: json.dumps(card, indent=1).encode()})
+def with_card(content, card, files):
+    """The file as it is handed on: with a JSON card and other files, of bytes or of what JSON can hold."""
+    plain = {name: data if isinstance(data, bytes) else as_json(data) for name, data in files.items()}
+    return add_files(content, {**plain, CARD: as_json(card)})
+
+
+def as_json(data):
+    """UTF-8 bytes for a person and a machine to read."""
+    return json.dumps(data, indent=1, ensure_ascii=False).encode()

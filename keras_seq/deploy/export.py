@@ -1,12 +1,12 @@
 """From a trained model to the files that leave the house: built aside, checked, and only then put in place."""
 
 import contextlib
-import json
+import functools
 import os
 import pathlib
 import shutil
 
-from keras_seq.deploy import bundle, litert, report, savedmodel
+from keras_seq.deploy import bundle, litert, parity, savedmodel
 from keras_seq.deploy.signatures import Shapes, check_float32
 
 FORMATS = litert.FORMATS
@@ -16,12 +16,12 @@ STAGING = ".export"
 
 def export_seq2seq(
     model, tokenizer_proto, folder, source_length=64, max_length=64, formats=FORMATS, beams=1, length_penalty=0.6,
-    card=None,
+    card=None, inputs=None, files=None, raw=None,
 ):  # fmt: skip
-    """Writes the SavedModel and one .tflite a format, without checking them against the model.
+    """Writes the SavedModel and one .tflite a format of a model that writes text, without checking them against it.
 
     Args:
-        model: a trained sequence-to-sequence model, in float32.
+        model: a trained model with `start` and `step`, in float32.
         tokenizer_proto: bytes of its sentencepiece model.
         folder: where the files go; those of an earlier export are replaced when all new ones are there.
         source_length: ids of the longest source, EOS included; longer ones are cut to source_length - 1 and EOS.
@@ -30,6 +30,11 @@ def export_seq2seq(
         beams: above 1 the .tflite also gets `generate_beam`, and the SavedModel searches with that many.
         length_penalty: of the beam search.
         card: JSON-able facts about the model for the card in the file.
+        inputs: {name: (shape without the batch axis, dtype)} of what `start` reads, where that is no text: for a
+            picture {"image": ((64, 64, 3), "float32")}.
+        files: {name: bytes, or what JSON can hold} that travel inside each .tflite too.
+        raw: {name: function of strings (B,) that gives `inputs`}, TensorFlow ops, for the SavedModel: with
+            {"pictures": lambda pictures: {"image": deploy.decode_pictures(pictures, 64)}} it has `generate_pictures`.
 
     Returns:
         {"saved_model": path, "f32": path, ...}
@@ -38,68 +43,83 @@ def export_seq2seq(
         ValueError: for a model that is not in float32, or a tokenizer that cannot be put in a graph.
         UnsupportedOps: where a .tflite would need more than builtin ops.
     """
+    shapes = Shapes(1, source_length, max_length, inputs)
     search = {"beams": beams, "length_penalty": length_penalty}
     with staged(folder) as (staging, publish):
-        paths = build(model, tokenizer_proto, staging, source_length, max_length, formats, card, search)
+        paths = build(model, tokenizer_proto, staging, shapes, formats, card, files, raw, search)
         publish()
     return {name: pathlib.Path(folder) / path.name for name, path in paths.items()}
 
 
 def export_checked(
-    model, tokenizer_proto, folder, texts, source_length=64, max_length=64, formats=FORMATS, beams=1,
+    model, tokenizer_proto, folder, items, source_length=64, max_length=64, formats=FORMATS, beams=1,
     length_penalty=0.6, card=None, metric=None, metric_name="metric", tolerance=0.3, sentences=100, timed=8,
+    inputs=None, files=None, raw=None,
 ):  # fmt: skip
-    """`export_seq2seq`, and each file compared with the model on `texts` before it is put in place.
+    """`export_seq2seq`, and each file compared with the model on `items` before it is put in place.
 
-    Args: as `export_seq2seq` and `report.parity_report`.
+    Args: as `export_seq2seq` and `parity_report`; items are texts, or {name: array} each where `inputs` are given.
 
     Returns:
         the report, which also lies in `report.json`. Where `report["passed"]` is False, no file was replaced.
     """
+    shapes = Shapes(1, source_length, max_length, inputs)
     search = {"beams": beams, "length_penalty": length_penalty}
+    judge = functools.partial(
+        parity.parity_report, model, tokenizer_proto=tokenizer_proto, items=items, source_length=source_length,
+        max_length=max_length, **search, metric=metric, metric_name=metric_name, tolerance=tolerance,
+        sentences=sentences, timed=timed,
+    )  # fmt: skip
+    what = shapes, formats, card, files, raw, search
+    return checked(folder, lambda to: build(model, tokenizer_proto, to, *what), judge)
+
+
+def checked(folder, build, judge):
+    """Files that `build(staging)` writes, put into `folder` if they pass what `judge(paths)` reports."""
     with staged(folder) as (staging, publish):
-        paths = build(model, tokenizer_proto, staging, source_length, max_length, formats, card, search)
-        found = report.parity_report(
-            model, paths, tokenizer_proto, texts, source_length, max_length, **search,
-            metric=metric, metric_name=metric_name, tolerance=tolerance, sentences=sentences, timed=timed,
-        )  # fmt: skip
-        (staging / REPORT).write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        if found["passed"]:
+        report = judge(build(staging))
+        (staging / REPORT).write_bytes(bundle.as_json(report) + b"\n")
+        if report["passed"]:
             publish()
-    return found
+    return report
 
 
-def build(model, tokenizer_proto, folder, source_length, max_length, formats, card, search):
+def build(model, tokenizer_proto, folder, shapes, formats, card, files, raw, search):
     """Writes all files into `folder`; returns their paths by name."""
     check_float32(model)
-    folder = pathlib.Path(folder)
-    paths = {"saved_model": folder / SAVED_MODEL}
-    savedmodel.save_seq2seq(model, tokenizer_proto, paths["saved_model"], source_length, max_length, **search)
-    shapes = Shapes(batch=1, source_length=source_length, max_length=max_length)
-    files, described = litert.convert_seq2seq(model, shapes, formats, **search)
-    for name, content in files.items():
-        facts = describe_file(name, shapes, search, described, card)
-        paths[name] = folder / f"model_{name}.tflite"
-        paths[name].write_bytes(bundle.with_card(content, tokenizer_proto, facts))
+    path = folder / SAVED_MODEL
+    savedmodel.save_seq2seq(
+        model, tokenizer_proto, path, shapes.source_length, shapes.max_length, **search, inputs=shapes.inputs,
+        raw=raw,
+    )  # fmt: skip
+    contents, described = litert.convert_seq2seq(model, shapes, formats, **search, tokenizer_proto=tokenizer_proto)
+    facts = {**(card or {}), **describe(shapes, search), "signatures": described}
+    files = {**(files or {}), bundle.VOCABULARY: tokenizer_proto}
+    return {SAVED_MODEL: path, **write(folder, contents, facts, files)}
+
+
+def write(folder, contents, card, files):
+    """One .tflite a format, with a card and other files inside; returns their paths by format."""
+    paths = {form: folder / f"model_{form}.tflite" for form in contents}
+    for form, path in paths.items():
+        path.write_bytes(bundle.with_card(contents[form], {**card, "made_by": "keras_seq", "format": form}, files))
     return paths
 
 
-def describe_file(form, shapes, search, described, card):
-    """What `card.json` in the file says."""
+def describe(shapes, search):
+    """What `card.json` in the file says of a model that writes text."""
     from keras_seq.decoding import BOS, EOS, PAD, UNK
 
+    text = "ids of the text, cut to source_length - 1, then eos, then pad"
+    source = {} if shapes.inputs else {"source_length": shapes.source_length, "source": text}
     return {
-        **(card or {}),
-        "made_by": "keras_seq",
-        "format": form,
-        "source_length": shapes.source_length,
+        **source,
         "max_length": shapes.max_length,
         **search,
         "ids": {"pad": PAD, "bos": BOS, "eos": EOS, "unk": UNK},
-        "source": "ids of the text, cut to source_length - 1, then eos, then pad",
         "tokens": "ids of the result without bos, then eos, then pad",
+        "utf8": "bytes of a text, then 0",
         "vocabulary": bundle.VOCABULARY,
-        "signatures": described,
     }
 
 

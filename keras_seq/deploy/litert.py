@@ -4,12 +4,15 @@ import contextlib
 import re
 import tempfile
 
-from keras_seq.deploy import builtin_ops, rnn, signatures
+from keras_seq.deploy import builtin_ops, conv, rnn, signatures
+from keras_seq.deploy.bytes import ByteCodec
+from keras_seq.deploy.runners import without_notes
+from keras_seq.deploy.shrink import shrink
 
 FORMATS = ("f32", "int8")
 
 
-def convert_seq2seq(model, shapes, formats=FORMATS, beams=1, length_penalty=0.6):
+def convert_seq2seq(model, shapes, formats=FORMATS, beams=1, length_penalty=0.6, tokenizer_proto=None):
     """A model with `start` and `step` as .tflite files.
 
     Args:
@@ -17,6 +20,7 @@ def convert_seq2seq(model, shapes, formats=FORMATS, beams=1, length_penalty=0.6)
         shapes: `signatures.Shapes`; all three fixed for phones and browsers, whose runtimes cannot resize.
         formats: of "f32" and "int8". int8 is dynamic: weights in int8, per row, activations quantised as they come.
         beams: above 1 adds `generate_beam`.
+        tokenizer_proto: bytes of the sentencepiece model; adds `text`, and `text_beam`.
 
     Returns:
         dict format -> bytes, and the description of the signatures for the card.
@@ -25,11 +29,37 @@ def convert_seq2seq(model, shapes, formats=FORMATS, beams=1, length_penalty=0.6)
         ValueError: for an unknown format.
         builtin_ops.UnsupportedOps: where an op is left that a plain runtime has no kernel for.
     """
+    check_formats(formats)
+    with for_phones():
+        module, functions = signatures.seq2seq_module(model, shapes, beams, length_penalty)
+    if tokenizer_proto is not None:
+        codec = ByteCodec(tokenizer_proto)
+        module.tables = codec.tables
+        functions |= texts(codec, functions, shapes)
+    return convert(module, functions, formats), signatures.describe(functions)
+
+
+def texts(codec, functions, shapes):
+    """The signatures that write text, from text where the model reads that, of those that write tokens."""
+    found = {}
+    for name, search in {"text": "generate", "text_beam": "generate_beam"}.items():
+        if search in functions:
+            function = codec.writing(functions[search])
+            found[name] = function if shapes.inputs else codec.reading(function, "source", shapes.source_length)
+    return found
+
+
+def check_formats(formats):
+    """Raises ValueError for a format that is not known."""
     if unknown := [name for name in formats if name not in FORMATS]:
         raise ValueError(f"Expected formats of {', '.join(FORMATS)}; got {', '.join(unknown)}.")
-    with rnn.recurrent_loops(), shared_table():
-        module, functions = signatures.seq2seq_module(model, shapes, beams, length_penalty)
-    return convert(module, functions, formats), signatures.describe(functions)
+
+
+@contextlib.contextmanager
+def for_phones():
+    """While this is open layers are traced in forms that the converter has builtin ops for."""
+    with rnn.recurrent_loops(), conv.folded_convolutions(), shared_table():
+        yield
 
 
 def convert(module, functions, formats=FORMATS):
@@ -82,11 +112,12 @@ def _convert(folder, names, form):
     if form == "int8":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     try:
-        content = converter.convert()
+        with without_notes():
+            content = converter.convert()
     except ConverterError as error:  # its text is the whole graph
         raise builtin_ops.UnsupportedOps(explain(str(error))) from None
     builtin_ops.check_ops(content)
-    return content
+    return shrink(content)
 
 
 def explain(error):

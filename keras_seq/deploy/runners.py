@@ -1,6 +1,9 @@
-"""Run exported files without the model: `LiteRTRunner` needs ai_edge_litert, `SavedModelRunner` tensorflow."""
+"""Run exported files without the model: those of LiteRT need ai_edge_litert, those of a SavedModel tensorflow."""
 
+import contextlib
 import json
+import os
+import sys
 
 import numpy as np
 
@@ -9,12 +12,67 @@ from keras_seq.deploy.bundle import CARD, VOCABULARY, read_files
 PAD, BOS, EOS = 0, 1, 2  # as in keras_seq.decoding, which needs Keras
 
 
-class LiteRTRunner:
-    """Runs the signatures of a .tflite of `keras_seq.deploy.litert`.
+class LiteRTFile:
+    """A .tflite, its signatures, and the files that lie in it.
 
     Args:
         path: the file.
-        num_threads: 1 is fastest for one sentence at a time, nearly always.
+        num_threads: 1 is fastest for one item at a time, nearly always.
+    """
+
+    main = "predict"  # the signature that tells what the file reads
+
+    def __init__(self, path, num_threads=1):
+        from ai_edge_litert.interpreter import Interpreter
+
+        self.path = str(path)
+        with without_notes():
+            self.interpreter = Interpreter(model_path=self.path, num_threads=num_threads)
+            self.interpreter.allocate_tensors()
+        self.signatures = self.interpreter.get_signature_list()  # {name: {"inputs": [...], "outputs": [...]}}
+        self._runners = {name: self.interpreter.get_signature_runner(name) for name in self.signatures}
+        self.shapes = {name: shapes_of(runner) for name, runner in self._runners.items()}  # of the inputs, with batch
+
+    def run(self, signature, **inputs):
+        """One call of a signature with numpy arrays, rows without their batch axis or with it; outputs by name."""
+        shapes = self.shapes[signature]
+        return self._runners[signature](**{name: np.asarray(x).reshape(shapes[name]) for name, x in inputs.items()})
+
+    def utf8(self, text, signature):
+        """A text as the bytes of a signature that reads them; what is too long for it is cut off."""
+        row = np.zeros(self.shapes[signature]["utf8"], "int32")
+        data = text.encode()[: row.size]
+        row[0, : len(data)] = list(data)
+        return row
+
+    def ids(self, texts, name):
+        """Texts as rows of the input `name`, with the vocabulary that lies in the file."""
+        return pad_sources(self.tokenizer().encode(list(texts)), self.shapes[self.main][name][1])
+
+    def card(self):
+        """The JSON card in the file: signatures, sizes, ids."""
+        return json.loads(self.file(CARD))
+
+    def tokenizer(self):
+        """The sentencepiece tokenizer in the file."""
+        import sentencepiece
+
+        return sentencepiece.SentencePieceProcessor(model_proto=self.file(VOCABULARY))
+
+    def file(self, name):
+        """The bytes of a file that lies in this one.
+
+        Raises:
+            ValueError: where there is none of that name.
+        """
+        files = read_files(self.path)
+        if name not in files:
+            raise ValueError(f"Expected {name} inside {self.path}; got {sorted(files) or 'no files'}. Export it again.")
+        return files[name]
+
+
+class LiteRTRunner(LiteRTFile):
+    """Runs a .tflite that writes text.
 
     Example:
         >>> runner = LiteRTRunner("saved_models/translation/export/model_int8.tflite")
@@ -22,36 +80,34 @@ class LiteRTRunner:
         ['Ouvrez le fichier.']
     """
 
-    def __init__(self, path, num_threads=1):
-        from ai_edge_litert.interpreter import Interpreter
+    main = "generate"
 
-        self.path = str(path)
-        self.interpreter = Interpreter(model_path=self.path, num_threads=num_threads)
-        self.signatures = self.interpreter.get_signature_list()  # {name: {"inputs": [...], "outputs": [...]}}
-        self._runners = {name: self.interpreter.get_signature_runner(name) for name in self.signatures}
-        self.source_length = int(self._runners["generate"].get_input_details()["source"]["shape"][1])
+    def __call__(self, items, signature="generate"):
+        """Texts, or items {name: array}, to texts, with the vocabulary that lies in the file."""
+        items = list(items)
+        rows = items if items and isinstance(items[0], dict) else self.ids(items, "source")
+        return self.tokenizer().decode(self.generate(rows, signature).tolist())  # EOS and PAD are no text
 
-    def __call__(self, texts, signature="generate"):
-        """Texts to texts, with the vocabulary that lies in the file."""
-        tokenizer = self.tokenizer()
-        rows = self.generate(tokenizer.encode(list(texts)), signature)
-        return tokenizer.decode(rows.tolist())  # EOS and PAD are no text
+    def text(self, items, signature="text"):
+        """`self(items)` with the tokenizer that is in the graph; `text_beam` for the beam search."""
+        given = [item if isinstance(item, dict) else {"utf8": self.utf8(item, signature)} for item in items]
+        rows = [self.run(signature, **item)["utf8"][0] for item in given]
+        return [bytes(row[row > 0].astype("uint8")).decode() for row in rows]
 
-    def generate(self, sources, signature="generate"):
-        """Rows of source ids (without EOS or PAD, or with them) to rows of tokens (n, T)."""
-        rows = pad_sources(sources, self.source_length)
-        tokens = [self.run(signature, source=row)["tokens"][0] for row in rows]
+    def generate(self, items, signature="generate"):
+        """Items {name: array}, or rows of source ids (without EOS or PAD, or with them), to rows of tokens (n, T)."""
+        tokens = [self.run(signature, **self.named(item))["tokens"][0] for item in items]
         return np.array(tokens, "int32").reshape(len(tokens), -1)
 
-    def run(self, signature, **inputs):
-        """One call of a signature with numpy arrays, rows without their batch axis or with it; outputs by name."""
-        runner = self._runners[signature]
-        shapes = {name: details["shape"] for name, details in runner.get_input_details().items()}
-        return runner(**{name: np.asarray(value).reshape(shapes[name]) for name, value in inputs.items()})
+    def named(self, item):
+        """An item as the inputs of `generate` and `encode`."""
+        if isinstance(item, dict):
+            return item
+        return {"source": pad_sources([item], self.shapes["generate"]["source"][1])}
 
-    def logits(self, source, target):
+    def logits(self, item, target):
         """Logits (T, V) of the model inputs `target` (T,), by `encode` and `decode_step`, as a streaming host would."""
-        memory = self.run("encode", source=source)
+        memory = self.run("encode", **self.named(item))
         state = {name: memory.pop(name) for name in list(memory) if name.startswith("state_")}
         memory = {name: value for name, value in memory.items() if name in self.signatures["decode_step"]["inputs"]}
         logits = []
@@ -61,25 +117,30 @@ class LiteRTRunner:
             state = found
         return np.array(logits)
 
-    def card(self):
-        """The JSON card in the file: signatures, sizes, ids."""
-        return json.loads(self._file(CARD))
 
-    def tokenizer(self):
-        """The sentencepiece tokenizer in the file."""
-        import sentencepiece
+class LiteRTPredictor(LiteRTFile):
+    """Runs a .tflite that predicts: items or texts to named outputs.
 
-        return sentencepiece.SentencePieceProcessor(model_proto=self._file(VOCABULARY))
+    Example:
+        >>> LiteRTPredictor("saved_models/sentiment/export/model_int8.tflite")(["A moving film."])
+        [{'probabilities': array([0.02, 0.98], dtype=float32)}]
+    """
 
-    def _file(self, name):
-        files = read_files(self.path)
-        if name not in files:
-            raise ValueError(f"Expected {name} inside {self.path}; got {sorted(files) or 'no files'}. Export it again.")
-        return files[name]
+    def __call__(self, items):
+        """Items {name: array}, or texts where the file reads tokens, to {name: array} each, without the batch axis."""
+        items = list(items)
+        if items and isinstance(items[0], str):
+            items = [{"tokens": row} for row in self.ids(items, "tokens")]
+        return [{name: x[0] for name, x in self.run("predict", **item).items()} for item in items]
+
+    def text(self, texts):
+        """`self(texts)` with the tokenizer that is in the graph."""
+        found = [self.run("text", utf8=self.utf8(text, "text")) for text in texts]
+        return [{name: x[0] for name, x in outputs.items()} for outputs in found]
 
 
-class SavedModelRunner:
-    """Runs a SavedModel of `keras_seq.deploy.savedmodel`: texts in, texts out.
+class SavedModelFile:
+    """A SavedModel and its signatures.
 
     Args:
         path: the folder.
@@ -93,10 +154,25 @@ class SavedModelRunner:
         self.loaded = tf.saved_model.load(str(path))
         self.signatures = self.loaded.signatures
 
-    def __call__(self, texts):
-        texts = list(texts)
-        parts = [texts[i : i + self.batch] for i in range(0, len(texts), self.batch)]
-        found = [self.run("generate", texts=np.array(part, object))["text"] for part in parts]
+    def run(self, signature, **inputs):
+        """One call of a signature; outputs by name, as numpy arrays."""
+        import tensorflow as tf
+
+        found = self.signatures[signature](**{name: tf.constant(value) for name, value in inputs.items()})
+        return {name: value.numpy() for name, value in found.items()}
+
+    def batches(self, items, name):
+        """Texts or items as the inputs of one call after the other; texts are called `name`."""
+        items = list(items)
+        for part in (items[i : i + self.batch] for i in range(0, len(items), self.batch)):
+            yield {name: np.array(part, object)} if isinstance(part[0], str) else stack(part)
+
+
+class SavedModelRunner(SavedModelFile):
+    """Runs a SavedModel that writes text: texts, or items {name: array}, in, texts out."""
+
+    def __call__(self, items):
+        found = [self.run("generate", **inputs)["text"] for inputs in self.batches(items, "texts")]
         return [text.decode() for part in found for text in part]
 
     def generate(self, sources, source_length=None):
@@ -106,12 +182,27 @@ class SavedModelRunner:
         parts = [rows[i : i + self.batch] for i in range(0, len(rows), self.batch)]
         return np.concatenate([self.run("generate_ids", source=part)["tokens"] for part in parts])
 
-    def run(self, signature, **inputs):
-        """One call of a signature; outputs by name, as numpy arrays."""
-        import tensorflow as tf
 
-        found = self.signatures[signature](**{name: tf.constant(value) for name, value in inputs.items()})
-        return {name: value.numpy() for name, value in found.items()}
+class SavedModelPredictor(SavedModelFile):
+    """Runs a SavedModel that predicts: items, or texts, in, {name: array} each out."""
+
+    def __call__(self, items):
+        return [row for inputs in self.batches(items, "texts") for row in unstack(self.run("predict", **inputs))]
+
+
+def shapes_of(runner):
+    """{name: shape} of what a signature reads."""
+    return {name: tuple(map(int, details["shape"])) for name, details in runner.get_input_details().items()}
+
+
+def stack(items):
+    """[{name: array}] as {name: array with a batch axis}."""
+    return {name: np.stack([item[name] for item in items]) for name in items[0]}
+
+
+def unstack(outputs):
+    """{name: array with a batch axis} as [{name: array}]."""
+    return [dict(zip(outputs, row)) for row in zip(*outputs.values())]
 
 
 def pad_sources(sources, length):
@@ -129,3 +220,17 @@ def until_eos(row):
     ids = [int(i) for i in row]
     ends = [ids.index(i) for i in (EOS, PAD) if i in ids]
     return ids[: min(ends)] if ends else ids
+
+
+@contextlib.contextmanager
+def without_notes():
+    """Holds back what C++ libraries write to stderr, for which they have no switch: an error comes as an exception."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)

@@ -1,4 +1,4 @@
-"""The methods of a sequence-to-sequence model as graph functions with stable names and shapes.
+"""The methods of a model that writes text as graph functions with stable names and shapes.
 
 | signature | inputs | outputs |
 |---|---|---|
@@ -6,10 +6,13 @@
 | `decode_step` | `tokens` (B, 1) int32, `index` () int32, `memory_*`, `state_*` | `logits` (B, V), `state_*` |
 | `generate` | `source` (B, S) int32 | `tokens` (B, T) int32, `scores` (B,) float32: greedy |
 | `generate_beam` | `source` (B, S) int32 | the same, of the best beam; only where beams were asked for |
+| `text`, `text_beam` | `utf8` (1, N) int32 | `utf8` (1, M) int32, `scores` (1,) float32; in a .tflite only |
 
+A model that reads something else has its own inputs in the place of `source`, for example `image` (B, H, W, 3) float32.
 Names of nested tensors are their paths: `memory_kv_0_k`, `state_1_v`, `state_0_h`. An input and an output of
 `decode_step` with the same name are the same tensor one step apart. `source` holds ids, EOS, then PAD; `tokens` of
-`generate` no BOS, then ids, EOS and PAD; `decode_step` begins with BOS at index 0.
+`generate` no BOS, then ids, EOS and PAD; `decode_step` begins with BOS at index 0. `utf8` holds the bytes of a text,
+then 0.
 """
 
 import contextlib
@@ -17,6 +20,8 @@ import dataclasses
 import logging
 
 from keras import tree
+
+LARGEST = 2**31 - 2  # of what a model is given: ids, pixels, samples
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +31,11 @@ class Shapes:
     batch: int | None = 1
     source_length: int | None = 64
     max_length: int = 64  # of what is generated, EOS included; also the length of the key and value cache
+    inputs: dict | None = None  # {name: (shape without the batch axis, dtype)} of `start`; None: `source`, ids
+
+    def specs(self):
+        """What `start` reads: {name: tf.TensorSpec}."""
+        return specs(self.inputs or {"source": ((self.source_length,), "int32")}, self.batch)
 
 
 def check_float32(model):
@@ -47,14 +57,9 @@ def seq2seq_module(model, shapes, beams=1, length_penalty=0.6):
         beams: above 1 adds the signature `generate_beam`.
 
     Returns:
-        tf.Module that tracks the weights (a converter leaves untracked ones uninitialised, without a word), and a dict
-        of its concrete functions by name.
+        tf.Module that tracks the weights, and a dict of its concrete functions by name.
     """
-    import tensorflow as tf
-
-    check_float32(model)
-    module = tf.Module(name="model")
-    module.tracked = [variable.value for variable in model.variables]
+    module = tracked(model)
     model = EmptyAtRunTime(model)
     encode, nests = _encode(model, shapes)
     signatures = {"encode": encode, "decode_step": _decode_step(model, encode, nests, shapes)}
@@ -62,6 +67,20 @@ def seq2seq_module(model, shapes, beams=1, length_penalty=0.6):
     if beams > 1:
         signatures["generate_beam"] = _generate(model, shapes, beams=beams, length_penalty=length_penalty)
     return module, signatures
+
+
+def tracked(model):
+    """A tf.Module that holds a model's weights: a converter leaves untracked ones uninitialised, without a word.
+
+    Raises:
+        ValueError: for a model that is not in float32.
+    """
+    import tensorflow as tf
+
+    check_float32(model)
+    module = tf.Module(name="model")
+    module.tracked = [variable.value for variable in model.variables]
+    return module
 
 
 class EmptyAtRunTime:
@@ -72,7 +91,7 @@ class EmptyAtRunTime:
 
     def start(self, inputs, length):
         memory, state = self.model.start(inputs, length)
-        return memory, tree.map_structure(lambda x: _not_folded(x, inputs["source"]), state)
+        return memory, tree.map_structure(lambda x: _not_folded(x, tree.flatten(inputs)[0]), state)
 
 
 def flatten(prefix, nest):
@@ -80,32 +99,51 @@ def flatten(prefix, nest):
     return {"_".join([prefix, *map(str, path)]): leaf for path, leaf in tree.flatten_with_path(nest)}
 
 
+def unflatten(prefix, nest, named):
+    """A nest like `nest` of the tensors that `flatten` would name so; `named` may hold others too."""
+    return tree.pack_sequence_as(nest, [named[name] for name in flatten(prefix, nest)])
+
+
+def specs(inputs, batch):
+    """{name: tf.TensorSpec} of {name: (shape without the batch axis, dtype)}; a shape of None is a lone number."""
+    import tensorflow as tf
+
+    return {
+        name: tf.TensorSpec(() if shape is None else (batch, *shape), dtype) for name, (shape, dtype) in inputs.items()
+    }
+
+
 def describe(signatures):
     """{signature: {"inputs": {name: {"shape", "dtype"}}, "outputs": {...}}}, JSON-able; None is a dynamic size."""
     return {
         name: {
-            "inputs": {spec.name: _facts(spec) for spec in tree.flatten(function.structured_input_signature)},
+            "inputs": {key: _facts(spec) for key, spec in inputs_of(function).items()},
             "outputs": {key: _facts(spec) for key, spec in sorted(function.structured_outputs.items())},
         }
         for name, function in signatures.items()
     }
 
 
-def _not_folded(x, tokens):
-    """Zeros as a FILL with a zero that the converter cannot know, as no token is negative; others as they are."""
+def inputs_of(function):
+    """{name: tf.TensorSpec} of what a concrete function reads."""
+    return {spec.name: spec for spec in tree.flatten(function.structured_input_signature)}
+
+
+def _not_folded(x, given):
+    """Zeros as a FILL with a zero that the converter cannot know, as nothing given is as large; others as they are."""
     import tensorflow as tf
 
     value = tf.get_static_value(x)
     if value is None or value.any():
         return x
-    return tf.fill(x.shape, tf.cast(tf.reduce_max(tokens) < 0, x.dtype))
+    return tf.fill(x.shape, tf.cast(tf.reduce_max(given) > LARGEST, x.dtype))
 
 
 def _facts(spec):
     return {"shape": list(spec.shape), "dtype": spec.dtype.name}
 
 
-def _trace(function, **specs):
+def trace(function, **specs):
     """The graph of `function(**tensors)`, whose inputs are named after the arguments."""
     import tensorflow as tf
 
@@ -113,49 +151,39 @@ def _trace(function, **specs):
     return tf.function(function, autograph=False).get_concrete_function(**named)
 
 
-def _source(shapes):
-    import tensorflow as tf
-
-    return tf.TensorSpec((shapes.batch, shapes.source_length), "int32")
-
-
 def _encode(model, shapes):
     """The function, and the nests that `start` returned while it was traced (only their structure is of use)."""
     nests = {}
 
-    def encode(source):
-        nests["memory"], nests["state"] = model.start({"source": source}, shapes.max_length)
+    def encode(**inputs):
+        nests["memory"], nests["state"] = model.start(inputs, shapes.max_length)
         return {**flatten("memory", nests["memory"]), **flatten("state", nests["state"])}
 
-    return _trace(encode, source=_source(shapes)), nests
+    return trace(encode, **shapes.specs()), nests
 
 
 def _decode_step(model, encode, nests, shapes):
     import tensorflow as tf
 
     def decode_step(tokens, index, **flat):
-        memory, state = (
-            tree.pack_sequence_as(nest, [flat[name] for name in flatten(prefix, nest)])
-            for prefix, nest in nests.items()
-        )
+        memory, state = (unflatten(prefix, nest, flat) for prefix, nest in nests.items())
         logits, state = model.step(tokens, index, memory, state)
         return {"logits": tf.squeeze(logits, 1), **flatten("state", state)}
 
     specs = {"tokens": tf.TensorSpec((shapes.batch, 1), "int32"), "index": tf.TensorSpec((), "int32")}
-    return _trace(decode_step, **specs, **encode.structured_outputs)
+    return trace(decode_step, **specs, **encode.structured_outputs)
 
 
 def _generate(model, shapes, beams=1, length_penalty=0.6):
     from keras_seq.decoding import search
 
-    def generate(source):
-        found = search(
-            model, {"source": source}, None, max_length=shapes.max_length, beams=beams, length_penalty=length_penalty
+    def generate(**inputs):
+        tokens, scores = search(
+            model, inputs, None, max_length=shapes.max_length, beams=beams, length_penalty=length_penalty
         )
-        tokens, scores = found
         return {"tokens": tokens[:, 0], "scores": scores[:, 0]}
 
-    return _trace(generate, source=_source(shapes))
+    return trace(generate, **shapes.specs())
 
 
 @contextlib.contextmanager

@@ -31,27 +31,30 @@ class TextCodec:
         from sentencepiece import sentencepiece_model_pb2
 
         model = sentencepiece_model_pb2.ModelProto.FromString(proto)
-        _check(model)
+        check_tokenizer(model)
         pieces = model.pieces
         normal = [i for i, piece in enumerate(pieces) if piece.type == NORMAL]
         self.eos, self.pad = eos, pad
         self.spec = model.normalizer_spec
         self.unknown = [piece.type for piece in pieces].index(UNKNOWN)
         self.longest = max(len(pieces[i].piece) for i in normal)  # characters
-        self.unknown_score = min(pieces[i].score for i in normal) - UNKNOWN_PENALTY
+        self.unknown_score = unknown_score(model)
         self.scores = tf.constant([piece.score for piece in pieces], "float32")  # (V,)
-        self.surfaces = tf.constant([_surface(piece, model.trainer_spec) for piece in pieces])  # (V,)
+        self.surfaces = tf.constant([surface(piece, model.trainer_spec) for piece in pieces])  # (V,)
         rows = tf.lookup.KeyValueTensorInitializer([pieces[i].piece for i in normal], normal, "string", "int32")
         self.table = tf.lookup.StaticHashTable(rows, default_value=-1)  # to be tracked by what is saved
 
-    def encode(self, texts, limit=None):
-        """texts (B,) to ids (B, S): pieces, then `eos`, then `pad`; cut to `limit` ids with `eos` the last of them."""
+    def encode(self, texts, limit=None, length=None):
+        """texts (B,) to ids (B, S): pieces, then `eos`, then `pad`; cut to `limit` ids with `eos` the last of them.
+
+        S is `length`, or that of the longest row.
+        """
         import tensorflow as tf
 
         ids = self.pieces(texts)
         ids = ids if limit is None else ids[:, : limit - 1]
         eos = tf.fill([ids.nrows(), 1], self.eos)
-        return tf.concat([ids, tf.RaggedTensor.from_tensor(eos)], axis=1).to_tensor(self.pad)
+        return tf.concat([ids, tf.RaggedTensor.from_tensor(eos)], axis=1).to_tensor(self.pad, shape=(None, length))
 
     def pieces(self, texts):
         """texts (B,) to the ragged ids (B, None) of their pieces."""
@@ -160,12 +163,18 @@ def _delay(x, count, fill):
     return tf.concat([tf.fill([tf.shape(x)[0], count], fill), x], axis=1)[:, : tf.shape(x)[1]]
 
 
-def _surface(piece, trainer):
+def unknown_score(model):
+    """What an unknown character costs."""
+    return min(piece.score for piece in model.pieces if piece.type == NORMAL) - UNKNOWN_PENALTY
+
+
+def surface(piece, trainer):
     """The text that an id stands for."""
     return {NORMAL: piece.piece, UNKNOWN: trainer.unk_surface}.get(piece.type, "")
 
 
-def _check(model):
+def check_tokenizer(model):
+    """Raises ValueError for a sentencepiece model that the graphs here would not follow."""
     kinds = {piece.type for piece in model.pieces}
     problems = {
         f"model type {model.trainer_spec.model_type}": model.trainer_spec.model_type != 1,

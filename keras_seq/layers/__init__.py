@@ -2,8 +2,10 @@
 
 from keras_seq.layers import masks, positions
 from keras_seq.layers.attention import AdditiveAttention, Attention, DotProductAttention, MultiHeadAttention, attend
+from keras_seq.layers.clips import ClipEncoder
 from keras_seq.layers.core import Linear
 from keras_seq.layers.embeddings import FrameEmbedding, PatchEmbedding, TokenEmbedding
+from keras_seq.layers.images import ImageEncoder, PatchEncoder
 from keras_seq.layers.masks import attention_mask, padding_mask
 from keras_seq.layers.positions import ALiBi, Learned, Position, Relative, RelativeBias, Rotary, Sinusoidal
 from keras_seq.layers.projective import ProjectiveAttention
@@ -24,7 +26,7 @@ __all__ = [
     "Attention", "AdditiveAttention", "DotProductAttention", "MultiHeadAttention", "Linear",
     "SparseAttention", "LocalAttention", "StridedAttention", "RandomAttention", "BlockSparseAttention",
     "ProjectiveAttention",
-    "TokenEmbedding", "PatchEmbedding", "FrameEmbedding",
+    "TokenEmbedding", "PatchEmbedding", "FrameEmbedding", "ClipEncoder", "ImageEncoder", "PatchEncoder",
     "FeedForward", "Block", "TransformerEncoder", "TransformerDecoder",
     "RecurrentEncoder", "RecurrentDecoder", "mask_report",
 ]  # fmt: skip

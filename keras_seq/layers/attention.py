@@ -7,7 +7,7 @@ import keras
 from keras import ops
 
 from keras_seq.layers import chunked, masks, positions
-from keras_seq.layers.core import Linear, register
+from keras_seq.layers.core import Linear, dot, register
 
 MASKED = -1e9  # finite, so that no arithmetic on a masked score gives NaN; exp() of it is exactly 0 in float32
 
@@ -26,6 +26,15 @@ def attend(scores, values, mask=None, bias=None, dropout=None):
 
     Returns:
         (B, N, T, H) and the weights (B, N, T, S), both in the dtype of `values`.
+
+    Example:
+
+    >>> import numpy as np
+    >>> from keras_seq import layers
+    >>> scores, values = np.zeros((1, 1, 2, 4), "float32"), np.ones((1, 1, 4, 3), "float32")
+    >>> y, weights = layers.attend(scores, values, mask=np.array([[True, True, False, False], [False] * 4]))
+    >>> np.array(weights)[0, 0].tolist()
+    [[0.5, 0.5, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]]
     """
     scores = ops.cast(scores, "float32")
     if bias is not None:
@@ -160,11 +169,6 @@ def merge_heads(x):
     return ops.reshape(ops.transpose(x, (0, 2, 1, 3)), (batch, length, heads * size))
 
 
-def dot(q, k):
-    """q · k for every pair: (B, N, T, H), (B, N, S, H) -> (B, N, T, S)."""
-    return ops.matmul(q, ops.transpose(k, (0, 1, 3, 2)))
-
-
 @register
 class MultiHeadAttention(Attention):
     """N dot products side by side: softmax(Q K^T / sqrt(H)) V on N projections, then one projection back.
@@ -193,7 +197,7 @@ class MultiHeadAttention(Attention):
     >>> from keras_seq import layers
     >>> x, context = np.ones((2, 5, 8), "float32"), np.ones((2, 7, 8), "float32")
     >>> y, weights = layers.MultiHeadAttention(4)(x, context, return_attention_weights=True)
-    >>> y.shape, weights.shape
+    >>> tuple(y.shape), tuple(weights.shape)
     ((2, 5, 8), (2, 4, 5, 7))
     """
 
@@ -304,7 +308,7 @@ class AdditiveAttention(Attention):
     >>> import numpy as np
     >>> from keras_seq import layers
     >>> x, context = np.ones((2, 5, 8), "float32"), np.ones((2, 7, 3), "float32")
-    >>> layers.AdditiveAttention(11)(x, context).shape
+    >>> tuple(layers.AdditiveAttention(11)(x, context).shape)
     (2, 5, 3)
     """
 
@@ -345,6 +349,14 @@ class DotProductAttention(Attention):
         ValueError: for another score, or for sizes of x and context that differ where there is no W between them.
 
     Reference: Luong et al. 2015.
+
+    Example:
+
+    >>> import numpy as np
+    >>> from keras_seq import layers
+    >>> x, context = np.ones((2, 5, 8), "float32"), np.ones((2, 7, 3), "float32")
+    >>> tuple(layers.DotProductAttention("general")(x, context).shape)
+    (2, 5, 3)
     """
 
     def __init__(self, score="dot", position=None, dropout=0.0, **kwargs):

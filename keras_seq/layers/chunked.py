@@ -11,6 +11,7 @@ import keras
 from keras import ops
 
 from keras_seq.layers import masks, positions
+from keras_seq.layers.core import dot, fill
 
 
 def attend_in_chunks(attend, q, kv, rule, position, q_pos, k_pos, size):
@@ -39,7 +40,7 @@ def attend_in_chunks(attend, q, kv, rule, position, q_pos, k_pos, size):
         """The outputs and weights of the queries of block i; `q` here is only theirs."""
         q_pos = rows(q_pos, 1, i, size)
         mask = masks.attention_mask(q_pos, k_pos, *key_mask, causal=rule.causal)
-        return attend(product(q, k), v, mask, bias(position, tables, q, q_pos, k_pos))
+        return attend(dot(q, k), v, mask, bias(position, tables, q, q_pos, k_pos))
 
     @ops.custom_gradient
     def run(q, k, v, q_pos, k_pos, *rest):
@@ -57,7 +58,7 @@ def attend_in_chunks(attend, q, kv, rule, position, q_pos, k_pos, size):
             q_i, dy_i = ops.split(rows(both, 2, i, size), 2, axis=-1)
             y_i = rows(kept, 2, i, size)
             p = block(i, q_i, *known)[1]
-            ds = slope_of_scores(p, product(dy_i, v), y_i, dy_i)
+            ds = slope_of_scores(p, dot(dy_i, v), y_i, dy_i)
             near = ops.cast(ds, q.dtype)
             dq, found = bias_slopes(position, tables_, ds, q_i, rows(q_pos, 1, i, size), k_pos)
             dq = dq + ops.cast(ops.matmul(near, k), "float32")
@@ -77,11 +78,6 @@ def attend_in_chunks(attend, q, kv, rule, position, q_pos, k_pos, size):
     return run(q, kv["k"], kv["v"], q_pos, k_pos, *key_mask, *tables)[:, :, :length]
 
 
-def product(a, b):
-    """a b^T: (B, N, T, H), (B, N, S, H) -> (B, N, T, S)."""
-    return ops.matmul(a, ops.transpose(b, (0, 1, 3, 2)))
-
-
 def turned_product(a, b):
     """a^T b: (B, N, T, S), (B, N, T, H) -> (B, N, S, H)."""
     return ops.matmul(ops.transpose(a, (0, 1, 3, 2)), b)
@@ -95,13 +91,6 @@ def slope_of_scores(p, dp, y, dy):
 
 def add(total, part):
     return total + ops.cast(part, total.dtype)
-
-
-def fill(x, axis, size):
-    """x with zeros at the end of an axis, up to a multiple of size."""
-    widths = [(0, 0)] * len(x.shape)
-    widths[axis] = (0, -ops.shape(x)[axis] % size)
-    return ops.pad(x, widths)
 
 
 def rows(x, axis, i, size):

@@ -1,4 +1,4 @@
-"""Linear: the one matrix product that every other layer is made of."""
+"""What other layers are made of: one matrix product with weights, one without, and whole blocks."""
 
 import keras
 from keras import ops
@@ -20,7 +20,7 @@ class Linear(keras.layers.Dense):
 
     >>> import numpy as np
     >>> from keras_seq.layers import Linear
-    >>> Linear(5)(np.ones((2, 3, 4))).shape
+    >>> tuple(Linear(5)(np.ones((2, 3, 4), "float32")).shape)
     (2, 3, 5)
     """
 
@@ -32,3 +32,15 @@ class Linear(keras.layers.Dense):
         if self.activation is not None:
             y = self.activation(y)
         return ops.reshape(y, (*shape[:-1], self.units))
+
+
+def dot(q, k):
+    """q · k for every pair: (B, N, T, H), (B, N, S, H) -> (B, N, T, S)."""
+    return ops.matmul(q, ops.swapaxes(k, -1, -2))
+
+
+def fill(x, axis, size):
+    """x with zeros at the end of an axis, up to a multiple of size."""
+    widths = [(0, 0)] * len(x.shape)
+    widths[axis] = (0, -ops.shape(x)[axis] % size)
+    return ops.pad(x, widths)

@@ -39,7 +39,7 @@ class TokenEmbedding(keras.layers.Layer):
     >>> from keras_seq import layers
     >>> embedding = layers.TokenEmbedding(11, 4)
     >>> x = embedding(np.array([[5, 7, 0]]))
-    >>> x.shape, embedding.logits(x).shape
+    >>> tuple(x.shape), tuple(embedding.logits(x).shape)
     ((1, 3, 4), (1, 3, 11))
     """
 
@@ -91,9 +91,9 @@ class PatchEmbedding(keras.layers.Layer):
 
     >>> import numpy as np
     >>> from keras_seq import layers
-    >>> layers.PatchEmbedding(11, patch=4)(np.ones((2, 8, 12, 3), "float32")).shape
+    >>> tuple(layers.PatchEmbedding(11, patch=4)(np.ones((2, 8, 12, 3), "float32")).shape)
     (2, 6, 11)
-    >>> layers.PatchEmbedding(11, patch=(2, 4, 4))(np.ones((2, 6, 8, 12, 3), "float32")).shape
+    >>> tuple(layers.PatchEmbedding(11, patch=(2, 4, 4))(np.ones((2, 6, 8, 12, 3), "float32")).shape)
     (2, 18, 11)
     """
 
@@ -165,7 +165,7 @@ class FrameEmbedding(keras.layers.Layer):
 
     >>> import numpy as np
     >>> from keras_seq import layers
-    >>> layers.FrameEmbedding(11, size=5, stride=2)(np.ones((2, 13, 3), "float32")).shape
+    >>> tuple(layers.FrameEmbedding(11, size=5, stride=2)(np.ones((2, 13, 3), "float32")).shape)
     (2, 5, 11)
     """
 

@@ -17,7 +17,15 @@ def positions(length, start=0):
 
 
 def padding_mask(tokens, pad=0):
-    """True where a token is not padding: (B, S) bool for tokens (B, S)."""
+    """True where a token is not padding: (B, S) bool for tokens (B, S).
+
+    Example:
+
+    >>> import numpy as np
+    >>> from keras_seq import layers
+    >>> np.array(layers.padding_mask(np.array([[5, 7, 0]]))).tolist()
+    [[True, True, False]]
+    """
     return ops.not_equal(tokens, pad)
 
 
@@ -41,9 +49,10 @@ def attention_mask(q_pos, k_pos, key_mask=None, causal=False, window=None):
 
     Example:
 
+    >>> import numpy as np
     >>> from keras_seq.layers import masks
     >>> pos = masks.positions(3)
-    >>> masks.attention_mask(pos, pos, causal=True)[0, 0].numpy().astype(int).tolist()
+    >>> np.array(masks.attention_mask(pos, pos, causal=True)[0, 0]).astype(int).tolist()
     [[1, 0, 0], [1, 1, 0], [1, 1, 1]]
     """
     q, k = ops.expand_dims(q_pos, (1, 3)), ops.expand_dims(k_pos, (1, 2))  # (b, 1, T, 1), (b, 1, 1, S)

@@ -24,8 +24,8 @@ class Position(keras.layers.Layer):
     Example:
 
     >>> from keras_seq import layers
-    >>> layers.positions.get("rotary").name
-    'rotary'
+    >>> type(layers.positions.get("rotary")).__name__
+    'Rotary'
     """
 
     def build(self, x_shape, num_heads=1, head_dim=None):
@@ -66,8 +66,9 @@ class Sinusoidal(Position):
     Example:
 
     >>> import numpy as np
+    >>> from keras import ops
     >>> from keras_seq import layers
-    >>> x = layers.positions.Sinusoidal().add(np.zeros((1, 1, 4), "float32"), np.zeros((1, 1), "int32"))
+    >>> x = layers.positions.Sinusoidal().add(ops.zeros((1, 1, 4)), layers.masks.positions(1))
     >>> np.array(x)[0, 0].tolist()
     [0.0, 1.0, 0.0, 1.0]
     """
@@ -91,6 +92,15 @@ class Learned(Position):
         ValueError: for more tokens than positions.
 
     Reference: Gehring et al. 2017.
+
+    Example:
+
+    >>> from keras import ops
+    >>> from keras_seq import layers
+    >>> position = layers.Learned(max_length=11)
+    >>> position.build((None, None, 4))
+    >>> tuple(position.add(ops.zeros((2, 7, 4)), layers.masks.positions(7)).shape)
+    (2, 7, 4)
     """
 
     def __init__(self, max_length, **kwargs):
@@ -122,6 +132,14 @@ class Rotary(Position):
         ValueError: if the head size is odd.
 
     Reference: Su et al. 2021; scaled positions: Chen et al. 2023.
+
+    Example:
+
+    >>> import numpy as np
+    >>> from keras_seq import layers
+    >>> x = layers.Rotary().rotate(np.array([[[[1.0, 0.0]]]], "float32"), np.array([[1]]))
+    >>> [f"{value:.2f}" for value in np.array(x).ravel()]  # cos(1) and sin(1)
+    ['0.54', '0.84']
     """
 
     def __init__(self, base=10000.0, scale=1.0, **kwargs):
@@ -152,6 +170,15 @@ class Relative(Position):
         max_distance: distances are clipped to [-max_distance, max_distance].
 
     Reference: Shaw et al. 2018 (its term on the keys).
+
+    Example:
+
+    >>> import numpy as np
+    >>> from keras_seq import layers
+    >>> layer = layers.MultiHeadAttention(2, position={"name": "relative", "max_distance": 3})
+    >>> _ = layer(np.ones((1, 7, 8), "float32"))
+    >>> tuple(layer.position.table.shape)
+    (7, 4)
     """
 
     def __init__(self, max_distance=16, **kwargs):
@@ -205,6 +232,15 @@ class RelativeBias(Position):
         bidirectional: False in causal decoders, which then spend every bucket on the past.
 
     Reference: Raffel et al. 2020 (T5).
+
+    Example:
+
+    >>> import numpy as np
+    >>> from keras_seq import layers
+    >>> layer = layers.MultiHeadAttention(2, position={"name": "relative_bias", "num_buckets": 6})
+    >>> _ = layer(np.ones((1, 7, 8), "float32"))
+    >>> tuple(layer.position.table.shape)
+    (6, 2)
     """
 
     def __init__(self, num_buckets=32, max_distance=128, bidirectional=True, **kwargs):
@@ -231,6 +267,15 @@ class ALiBi(Position):
     """Each head loses a fixed slope for each step of distance: score(i, j) - slope_n |i - j|; nothing is trained.
 
     Reference: Press et al. 2022.
+
+    Example:
+
+    >>> import numpy as np
+    >>> from keras_seq import layers
+    >>> position, pos = layers.ALiBi(), layers.masks.positions(3)
+    >>> position.build((None, None, 8), num_heads=2)
+    >>> np.array(position.bias(None, pos, pos))[0, 0, 2, :2].tolist()
+    [-0.125, -0.0625]
     """
 
     def build(self, x_shape, num_heads=1, head_dim=None):

@@ -3,9 +3,9 @@
 import keras
 from keras import ops
 
-from keras_seq.layers.attention import MultiHeadAttention, Rule, dot, rule_only
+from keras_seq.layers.attention import MultiHeadAttention, Rule, rule_only
 from keras_seq.layers.chunked import has_bias
-from keras_seq.layers.core import register
+from keras_seq.layers.core import dot, register
 
 
 @register
@@ -42,7 +42,7 @@ class ProjectiveAttention(MultiHeadAttention):
     >>> from keras_seq import layers
     >>> layer = layers.ProjectiveAttention(2, slots=3, max_length=11)
     >>> y, weights = layer(np.ones((1, 7, 8), "float32"), return_attention_weights=True)
-    >>> y.shape, weights.shape
+    >>> tuple(y.shape), tuple(weights.shape)
     ((1, 7, 8), (1, 2, 7, 3))
     """
 

@@ -51,7 +51,7 @@ class RecurrentEncoder(keras.layers.Layer):
 
     >>> import numpy as np
     >>> from keras_seq import layers
-    >>> layers.RecurrentEncoder(11, cell="gru")(np.ones((2, 5, 3), "float32")).shape
+    >>> tuple(layers.RecurrentEncoder(11, cell="gru")(np.ones((2, 5, 3), "float32")).shape)
     (2, 5, 22)
     """
 
@@ -129,7 +129,7 @@ class RecurrentDecoder(keras.layers.Layer):
     >>> from keras_seq import layers
     >>> encoder, decoder = layers.RecurrentEncoder(7), layers.RecurrentDecoder(7, attention="additive")
     >>> context, state = encoder(np.ones((2, 5, 3), "float32"), return_state=True)
-    >>> decoder(np.ones((2, 4, 3), "float32"), context, state=state).shape
+    >>> tuple(decoder(np.ones((2, 4, 3), "float32"), context, state=state).shape)
     (2, 4, 7)
     """
 

@@ -22,6 +22,15 @@ class FeedForward(keras.layers.Layer):
         dropout: rate after the activation.
 
     Reference: Vaswani et al. 2017; swiglu: Shazeer 2020.
+
+    Example:
+
+    >>> import numpy as np
+    >>> from keras_seq import layers
+    >>> layer = layers.FeedForward(16, "swiglu")
+    >>> y = layer(np.ones((2, 5, 8), "float32"))
+    >>> [tuple(weight.shape) for weight in layer.weights]
+    [(8, 32), (32,), (16, 8), (8,)]
     """
 
     def __init__(self, mlp_dim, activation="relu", dropout=0.0, **kwargs):
@@ -94,6 +103,14 @@ class Block(keras.layers.Layer):
         x (B, T, D), the new state (None without one), and the attention weights {"self", "cross"}.
 
     Reference: Vaswani et al. 2017; pre-norm: Xiong et al. 2020.
+
+    Example:
+
+    >>> import numpy as np
+    >>> from keras_seq import layers
+    >>> y, state, weights = layers.Block(4, 16)(np.ones((2, 5, 8), "float32"))
+    >>> tuple(y.shape), tuple(weights["self"].shape)
+    ((2, 5, 8), (2, 4, 5, 5))
     """
 
     def __init__(
@@ -269,7 +286,7 @@ class TransformerDecoder(Stack):
     >>> import numpy as np
     >>> from keras_seq import layers
     >>> decoder = layers.TransformerDecoder(2, num_heads=4, mlp_dim=16)
-    >>> decoder(np.ones((2, 5, 8), "float32"), np.ones((2, 7, 8), "float32")).shape
+    >>> tuple(decoder(np.ones((2, 5, 8), "float32"), np.ones((2, 7, 8), "float32")).shape)
     (2, 5, 8)
     """
 

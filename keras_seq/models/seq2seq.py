@@ -15,7 +15,52 @@ from keras_seq.layers.recurrent import RecurrentDecoder, RecurrentEncoder
 from keras_seq.layers.transformer import TransformerDecoder, TransformerEncoder
 
 
-class Seq2Seq(keras.Model):
+class Writer(keras.Model):
+    """What all models share that read something once and write tokens step by step.
+
+    Each makes `decoder`, `target_embedding`, `options` (its arguments) and `read`.
+    """
+
+    def read(self, inputs):
+        """What the encoder makes of inputs: context (B, S, E), its mask or None, and a first state or None."""
+        raise NotImplementedError
+
+    def start(self, inputs, length=None):
+        """Read the source once.
+
+        Args:
+            inputs: a dict, for example {"source": int32 (B, S)}.
+            length: how many tokens will be written at most; None for teacher forcing.
+
+        Returns:
+            memory and state, nests of tensors for `step`.
+        """
+        context, mask, state = self.read(inputs)
+        return self.decoder.start(context, mask, length, state)
+
+    def step(self, tokens, index, memory, state):
+        """tokens int32 (B, T) at positions index .. index+T-1 -> logits (B, T, V) and the new state."""
+        x, state = self.decoder.step(self.target_embedding(tokens), index, memory, state)
+        return self.logits(x), state
+
+    def logits(self, x):
+        """Decoder outputs (B, T, D) -> (B, T, V)."""
+        return self.target_embedding.logits(x)
+
+    def call(self, inputs):
+        return self.step(inputs["target"], 0, *self.start(inputs))[0]
+
+    def attention_weights(self, inputs):
+        """How the last layer attends to the source: float32 (B, N, T, S), or None without attention."""
+        x = self.target_embedding(inputs["target"])
+        maps = self.decoder.run(x, 0, *self.start(inputs))[2]
+        return ops.cast(maps[-1]["cross"], "float32") if maps else None
+
+    def get_config(self):
+        return {**super().get_config(), **self.options}
+
+
+class Seq2Seq(Writer):
     """What both families share. A family makes `encoder`, `decoder` and `encode`.
 
     Source and target share one table of vectors, which also makes the logits, unless `target_vocab_size` is given.
@@ -49,40 +94,10 @@ class Seq2Seq(keras.Model):
         """Source tokens (B, S) -> context (B, S, E) and the encoder's last states, or None."""
         raise NotImplementedError
 
-    def start(self, inputs, length=None):
-        """Read the source once.
-
-        Args:
-            inputs: {"source": int32 (B, S)}.
-            length: how many tokens will be written at most; None for teacher forcing.
-
-        Returns:
-            memory and state, nests of tensors for `step`.
-        """
+    def read(self, inputs):
         source = inputs["source"]
         context, state = self.encode(source)
-        return self.decoder.start(context, masks.padding_mask(source), length, state)
-
-    def step(self, tokens, index, memory, state):
-        """tokens int32 (B, T) at positions index .. index+T-1 -> logits (B, T, V) and the new state."""
-        x, state = self.decoder.step(self.target_embedding(tokens), index, memory, state)
-        return self.logits(x), state
-
-    def logits(self, x):
-        """Decoder outputs (B, T, D) -> (B, T, V)."""
-        return self.target_embedding.logits(x)
-
-    def call(self, inputs):
-        return self.step(inputs["target"], 0, *self.start(inputs))[0]
-
-    def attention_weights(self, inputs):
-        """How the last layer attends to the source: float32 (B, N, T, S), or None without attention."""
-        x = self.target_embedding(inputs["target"])
-        maps = self.decoder.run(x, 0, *self.start(inputs))[2]
-        return ops.cast(maps[-1]["cross"], "float32") if maps else None
-
-    def get_config(self):
-        return {**super().get_config(), **self.options}
+        return context, masks.padding_mask(source), state
 
 
 @register
@@ -101,6 +116,8 @@ class TransformerSeq2Seq(Seq2Seq):
         norm_first: pre- or post-norm.
         max_length: of learned positions.
         target_vocab_size: for a target with a vocabulary of its own.
+        attention: kind of the self-attention of both stacks, see `layers.Block`; with slots, projective attention has
+            no causal form and is refused by the decoder.
 
     Reference: Vaswani et al. 2017.
 
@@ -109,24 +126,25 @@ class TransformerSeq2Seq(Seq2Seq):
     >>> import numpy as np
     >>> from keras_seq import models
     >>> model = models.TransformerSeq2Seq(vocab_size=23, dim=8, num_heads=2, num_layers=1, mlp_dim=16)
-    >>> model({"source": np.ones((2, 7), "int32"), "target": np.ones((2, 5), "int32")}).shape
+    >>> y = model({"source": np.ones((2, 7), "int32"), "target": np.ones((2, 5), "int32")})
+    >>> tuple(y.shape)
     (2, 5, 23)
     """
 
     def __init__(
         self, vocab_size, dim=256, num_heads=4, num_layers=3, mlp_dim=1024, position="sinusoidal", dropout=0.1,
-        activation="relu", norm_first=True, max_length=512, target_vocab_size=None, **kwargs,
+        activation="relu", norm_first=True, max_length=512, target_vocab_size=None, attention="multi_head", **kwargs,
     ):  # fmt: skip
         super().__init__(vocab_size, dim, target_vocab_size, **kwargs)
         self.options = {
             "vocab_size": vocab_size, "dim": dim, "num_heads": num_heads, "num_layers": num_layers, "mlp_dim": mlp_dim,
             "position": position, "dropout": dropout, "activation": activation, "norm_first": norm_first,
-            "max_length": max_length, "target_vocab_size": target_vocab_size,
+            "max_length": max_length, "target_vocab_size": target_vocab_size, "attention": attention,
         }  # fmt: skip
         stack = {
             "num_layers": num_layers, "num_heads": num_heads, "mlp_dim": mlp_dim, "position": position,
             "dropout": dropout, "activation": activation, "norm_first": norm_first, "max_length": max_length,
-            "dtype": self.dtype_policy,
+            "attention": attention, "dtype": self.dtype_policy,
         }  # fmt: skip
         self.encoder = TransformerEncoder(**stack, name="encoder")
         self.decoder = TransformerDecoder(**stack, name="decoder")
@@ -160,7 +178,8 @@ class RecurrentSeq2Seq(Seq2Seq):
     >>> import numpy as np
     >>> from keras_seq import models
     >>> model = models.RecurrentSeq2Seq(vocab_size=23, dim=8, units=12, attention="dot")
-    >>> model({"source": np.ones((2, 7), "int32"), "target": np.ones((2, 5), "int32")}).shape
+    >>> y = model({"source": np.ones((2, 7), "int32"), "target": np.ones((2, 5), "int32")})
+    >>> tuple(y.shape)
     (2, 5, 23)
     """
 

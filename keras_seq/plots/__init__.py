@@ -9,10 +9,14 @@ import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
-    submodules={"style"},
+    submodules={"layers", "panels", "style"},
     submod_attrs={
         "attention": ["attention_map"],
+        "confusion": ["confusion_matrix"],
+        "panels": ["curves", "matrix", "patterns"],
+        "pictures": ["attention_over_picture"],
         "style": ["figure", "pixels", "png", "save"],
+        "timeline": ["timeline"],
         "training": ["learning_curves"],
     },
 )

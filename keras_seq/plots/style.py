@@ -8,6 +8,7 @@ import numpy as np
 
 INK, MUTED, GRID = "#1f2937", "#6b7280", "#e5e7eb"
 BLUE, ORANGE = "#2563eb", "#ea580c"
+CURVES = [BLUE, ORANGE, "#059669", "#9333ea", "#db2777", "#0891b2", "#65a30d", "#92400e"]
 SHADES = ["#ffffff", "#e0e7ff", "#a5b4fc", "#6366f1", "#3730a3", "#1e1b4b"]
 
 
@@ -27,11 +28,28 @@ def shades():
     return LinearSegmentedColormap.from_list("indigo", SHADES)
 
 
-def png(fig, dpi: int = 150) -> bytes:
-    """Returns a figure as PNG bytes."""
+def diverging():
+    """Blue below zero, white at zero, orange above."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    return LinearSegmentedColormap.from_list("diverging", ["#1e3a8a", BLUE, "#ffffff", ORANGE, "#7c2d12"])
+
+
+def png(fig, dpi: int = 150, colors: int | None = None) -> bytes:
+    """Returns a figure as PNG bytes; with `colors`, of that many at most, which makes it a third of the size."""
     buffer = io.BytesIO()
     fig.savefig(buffer, format="png", dpi=dpi, bbox_inches="tight", pad_inches=0.1)
-    return buffer.getvalue()
+    return buffer.getvalue() if colors is None else palette(buffer, colors)
+
+
+def palette(buffer, colors: int) -> bytes:
+    """Returns a PNG made again with a palette."""
+    from PIL import Image
+
+    small, image = io.BytesIO(), Image.open(buffer).convert("RGB")
+    image = image.quantize(colors, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    image.save(small, format="png", optimize=True)
+    return small.getvalue()
 
 
 def pixels(fig) -> np.ndarray:
@@ -41,13 +59,13 @@ def pixels(fig) -> np.ndarray:
     return np.rint(imread(io.BytesIO(png(fig, dpi=100)))[..., :3] * 255).astype("uint8")
 
 
-def save(fig, path) -> None:
+def save(fig, path, colors: int | None = None) -> None:
     """Writes a figure as PNG under a temporary name and renames it: the file is whole or not there."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        temporary.write_bytes(png(fig))
+        temporary.write_bytes(png(fig, colors=colors))
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -4,6 +4,10 @@ import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
-    submodules={"callbacks", "card", "checkpoint", "losses", "schedules", "store"},
-    submod_attrs={"losses": ["TokenCrossEntropy"], "schedules": ["WarmupCosine", "WarmupInverseSquareRoot"]},
+    submodules={"calibration", "callbacks", "card", "checkpoint", "losses", "schedules", "scoring", "store"},
+    submod_attrs={
+        "cider": ["cider"],
+        "losses": ["TokenCrossEntropy"],
+        "schedules": ["WarmupCosine", "WarmupInverseSquareRoot"],
+    },
 )

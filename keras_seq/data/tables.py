@@ -1,0 +1,213 @@
+"""Rows of the user's own: CSV, TSV and JSONL with named columns; errors name file and line."""
+
+import csv
+import hashlib
+import io
+import json
+import pathlib
+
+from keras_seq.data.pairs import fold
+
+FORMATS = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+SEPARATORS = ",;\t|"
+LONGEST = 10_000_000  # characters of one cell
+
+
+class Rows(list):
+    """A list of tuples of texts, a cell for each column asked for, and `lines`: where in the file each row begins."""
+
+    def __init__(self, rows, lines, path):
+        super().__init__(rows)
+        self.lines, self.path = list(lines), path
+
+    def where(self, index):
+        """`reviews.csv, line 7`, for a message about a row."""
+        return f"{self.path}, line {self.lines[index]}"
+
+
+# Reading ------------------------------------------------------------------------------------------------------------
+
+
+def read_rows(path, columns):
+    """Some columns of a table, by their names.
+
+    CSV follows RFC 4180 with a comma, semicolon, tab or bar between the cells; a cell in quotes may have line breaks.
+    TSV has no quotes: each line is a row. JSONL has an object on each line. White space around a cell goes. Blank lines
+    are skipped.
+
+    Args:
+        path: A .csv, .tsv, .jsonl or .ndjson file in UTF-8. The first line of CSV and TSV names the columns.
+        columns: Names of columns.
+
+    Returns:
+        `Rows`, a list of tuples of texts, in the order of the file; `rows.where(i)` names the line of row i.
+
+    Raises:
+        ValueError: for a file that is missing, empty, not UTF-8 or of another kind, a column that is not there, and a
+            row with too few or too many cells. The message is one line: file, line, what was expected, what to do.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "reviews.csv"
+        >>> _ = path.write_text('id,text,label\\n1,"Good, cheap",yes\\n', encoding="utf-8")
+        >>> read_rows(path, ["text", "label"])
+        [('Good, cheap', 'yes')]
+    """
+    path = pathlib.Path(path)
+    form = FORMATS.get(path.suffix.lower())
+    if form is None:
+        raise ValueError(f"{path}: expected a file that ends on {', '.join(FORMATS)}, got "
+                         f"{path.suffix or 'no ending'!r}; rename or convert it")
+    text = decoded(path)
+    read = {"csv": of_csv, "tsv": of_tsv, "jsonl": of_jsonl}[form]
+    numbers, rows = [], []
+    for number, cells in read(path, text, list(columns)):
+        numbers.append(number)
+        rows.append(tuple(" ".join(cell.split()) for cell in cells))
+    if not rows:
+        raise ValueError(f"{path}: expected rows below the names of the columns, got none; add some")
+    return Rows(rows, numbers, path)
+
+
+def decoded(path):
+    """The text of a UTF-8 file; line breaks become a line feed.
+
+    Raises:
+        ValueError: naming the line, for a file that cannot be read or is not UTF-8.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read ({error.strerror}); check the path") from error
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        raise ValueError(f"{path}, line 1: expected UTF-8 text, got UTF-16; save the file as UTF-8")
+    if (zero := data.find(b"\0")) >= 0:
+        raise ValueError(f"{path}, line {line_of(data, zero)}: expected text, got a binary file (a zero byte); give a "
+                         "text file")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}, line {line_of(error.object, error.start)}: expected UTF-8 text, got the byte "
+                         f"0x{error.object[error.start]:02x}; save the file as UTF-8") from error
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def line_of(data, offset):
+    return data.count(b"\n", 0, offset) + 1
+
+
+def of_csv(path, text, columns):
+    """Yields (line number, cells) of a CSV text."""
+    first = text.partition("\n")[0]
+    separator = max(SEPARATORS, key=first.count)
+    limit = csv.field_size_limit(LONGEST)
+    try:
+        reader, begins = csv.reader(io.StringIO(text), delimiter=separator, strict=True), 1
+        head = next(reader, [])
+        picked = indices(path, head, columns)
+        begins = reader.line_num + 1
+        for cells in reader:
+            if cells:
+                yield begins, pick(path, begins, cells, head, picked)
+            begins = reader.line_num + 1
+    except csv.Error as error:
+        raise ValueError(f"{path}, line {begins}: expected cells with {separator!r} between them, got a row that "
+                         f"cannot be read ({error}); close quotes, and double them inside a cell") from error
+    finally:
+        csv.field_size_limit(limit)
+
+
+def of_tsv(path, text, columns):
+    """Yields (line number, cells) of a TSV text."""
+    lines = text.split("\n")
+    head = lines[0].split("\t")
+    picked = indices(path, head, columns)
+    for number, line in enumerate(lines[1:], 2):
+        if line.strip():
+            yield number, pick(path, number, line.split("\t"), head, picked)
+
+
+def indices(path, head, columns):
+    """Where in the first line the columns stand."""
+    head = [name.strip() for name in head]
+    for column in columns:
+        if head.count(column) != 1:
+            problem = "no such column" if column not in head else f"{head.count(column)} of that name"
+            raise ValueError(f"{path}, line 1: expected the column {column!r}, got {problem}; the columns are "
+                             f"{', '.join(head)[:120] or 'none'}")
+    return [head.index(column) for column in columns]
+
+
+def pick(path, number, cells, head, picked):
+    """Some cells of a row, which has to have as many as the first line."""
+    if len(cells) != len(head):
+        cure = "complete the row" if len(cells) < len(head) else "put a cell with separators in it in quotes"
+        raise ValueError(f"{path}, line {number}: expected {len(head)} cells as in the first line, got {len(cells)}; "
+                         f"{cure}, or delete the row")
+    return [cells[i] for i in picked]
+
+
+def of_jsonl(path, text, columns):
+    """Yields (line number, cells) of a text with a JSON object on each line."""
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip():
+            yield number, [cell(path, number, parsed(path, number, line), column) for column in columns]
+
+
+def parsed(path, number, line):
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        raise ValueError(f"{path}, line {number}: expected a JSON object, got {line[:40]!r} ({error}); each line is an "
+                         "object of its own") from error
+    if not isinstance(row, dict):
+        raise ValueError(f"{path}, line {number}: expected a JSON object, got {line[:40]!r}; each line is an object of "
+                         "its own")
+    return row
+
+
+def cell(path, number, row, column):
+    """A value as text; true and false stay as JSON writes them."""
+    if column not in row:
+        raise ValueError(f"{path}, line {number}: expected the key {column!r}, got "
+                         f"{', '.join(row)[:120] or 'none'}; correct the name or the line")
+    value = row[column]
+    if value is None or isinstance(value, (dict, list)):
+        raise ValueError(f"{path}, line {number}: expected a text or a number as {column!r}, got "
+                         f"{json.dumps(value)[:40]}; fill it or delete the line")
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+# Splitting ----------------------------------------------------------------------------------------------------------
+
+
+def split_rows(rows, valid=1000, test=1000, seed=0):
+    """Splits rows by their first cell, a text: texts that are equal after `fold` go to one split.
+
+    The place of a text is chosen by a hash of it and the seed.
+
+    Args:
+        rows: List of tuples, each with a text first.
+        valid, test: How many rows to hold out for each; at most a tenth of them are.
+        seed: Another seed, another split.
+
+    Returns:
+        Three lists of indices of rows: to train, to validate, to test.
+
+    Raises:
+        ValueError: for fewer than 20 different texts.
+    """
+    groups = {}
+    for index, (text, *_) in enumerate(rows):
+        groups.setdefault(fold(text), []).append(index)
+    if len(groups) < 20:
+        raise ValueError(f"expected at least 20 different texts to train, validate and test on, got {len(groups)}; add "
+                         "more rows")
+    order = sorted(groups, key=lambda key: hashlib.blake2b(f"{seed} {key}".encode(), digest_size=8).digest())
+    parts = []
+    for wanted in (test, valid):
+        part = []
+        while len(part) < min(wanted, max(len(rows) // 10, 1)):
+            part += groups[order.pop(0)]
+        parts.append(sorted(part))
+    return sorted(index for key in order for index in groups[key]), parts[1], parts[0]

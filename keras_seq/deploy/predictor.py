@@ -1,0 +1,123 @@
+"""Export of models that answer in one call: classifiers, taggers, forecasters, and frame by frame for live input."""
+
+import collections.abc
+import dataclasses
+
+from keras_seq.deploy import bundle, export, litert, report, savedmodel, signatures
+from keras_seq.deploy.bytes import ByteCodec
+from keras_seq.deploy.predictor_parity import MAIN, Judge
+from keras_seq.deploy.runners import pad_sources
+
+TEXT = {  # what the card of a model that reads text says
+    "tokens": "ids of the text, cut to length - 1, then eos, then pad",
+    "utf8": "bytes of the text, then 0",
+    "vocabulary": bundle.VOCABULARY,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Signature:
+    """A function of an exported file: what it computes, and the names and shapes of what it reads.
+
+    An output with the name of an input is state: it is given back at the next call.
+
+    Args:
+        function: named tensors, each with a batch axis, -> {name: tensor}. The first output is the one that is judged.
+        inputs: {name: (shape without the batch axis, dtype)}; a shape of None is a lone number, without a batch axis.
+        open_shapes: {name: shape} of inputs that may have other sizes in a SavedModel, None where any; a .tflite is
+            fixed. The batch is always open there.
+
+    Example:
+        >>> Signature(lambda frames: {"probabilities": model(frames)}, {"frames": ((20, 32, 32, 1), "float32")})
+        >>> Signature(step, {"frame": ((32, 32, 1), "float32"), "h": ((64,), "float32"), "index": (None, "int32")})
+    """
+
+    function: collections.abc.Callable
+    inputs: dict
+    open_shapes: dict = dataclasses.field(default_factory=dict)
+
+    def traced(self, batch=1, fixed=True):
+        """The function as a graph; its shapes are those of a .tflite if `fixed`."""
+        shapes = {} if fixed else self.open_shapes
+        inputs = {name: (shapes.get(name, shape), dtype) for name, (shape, dtype) in self.inputs.items()}
+        return signatures.trace(self.function, **signatures.specs(inputs, batch))
+
+
+def export_predictor(
+    model, given, folder, items, *, metric=None, metric_name="metric", tolerance=0.5, formats=litert.FORMATS,
+    card=None, files=None, text=None, raw=None, timed=8,
+):  # fmt: skip
+    """Writes a SavedModel and one .tflite a format, each compared with the model before it is put in place.
+
+    The SavedModel and f32 have to agree with the model on every item: in the best class (the first output's last axis
+    holds probabilities or is called `logits`), else in every number, to 1e-4. int8 may lose `tolerance` of the metric.
+
+    Args:
+        model: whose weights the signatures use, in float32.
+        given: {"predict": Signature, ...}; others than `predict` are compared on noise, over a few calls in a row.
+        folder: where the files go; those of an earlier export are replaced when all new ones passed.
+        items: {name: array} each for `predict`, without a batch axis: the whole test split. None with `text`.
+        metric: function of a list of {name: array}, the outputs for each item, that returns points; more is better.
+        metric_name: its name in the report.
+        tolerance: how many points int8 may lose.
+        formats: of "f32", "int8".
+        card: JSON-able facts about the model for the card in the file.
+        files: {name: bytes, or what JSON can hold} that travel inside each .tflite.
+        text: for a model that reads text as its one input `tokens` (S,), ids, EOS, then PAD: {"tokenizer": bytes of a
+            sentencepiece model, "length": S, "texts": the test texts}. The SavedModel then takes texts, and a .tflite
+            has `text` too, which takes their bytes `utf8`.
+        raw: {name: function of strings (B,) that gives what `predict` reads}, as of `export_checked`: `predict_NAME`.
+        timed: items on which speed is measured, one at a time.
+
+    Returns:
+        the report, which also lies in `report.json`. Where `report["passed"]` is False, no file was replaced.
+
+    Raises:
+        ValueError: for a model that is not in float32, a tokenizer that cannot be put in a graph, or no `predict`.
+        UnsupportedOps: where a .tflite would need more than builtin ops.
+    """
+    check(given, text)
+    texts = list(text["texts"]) if text else None
+    items = items_of(text) if text and items is None else list(items)
+
+    def judged(paths):
+        rows = Judge(model, given, items, texts, metric, timed).rows(paths)
+        return report.judged(model, rows, metric and metric_name, tolerance, {"sentences": len(items), "unit": "items"})
+
+    return export.checked(folder, lambda to: build(model, given, to, formats, card, files or {}, text, raw), judged)
+
+
+def check(given, text):
+    """Raises ValueError for signatures that cannot be exported."""
+    if MAIN not in given:
+        raise ValueError(f"Expected a signature called {MAIN}; got {sorted(given)}. Name the main one so.")
+    expected = {"tokens": ((text["length"],), "int32")} if text else None
+    found = {name: (tuple(shape), dtype) for name, (shape, dtype) in given[MAIN].inputs.items()} if text else None
+    if found != expected:
+        raise ValueError(f"Expected {MAIN} of a model that reads text to have the inputs {expected}; got {found}.")
+
+
+def items_of(text):
+    """Test texts as items."""
+    import sentencepiece
+
+    tokenizer = sentencepiece.SentencePieceProcessor(model_proto=text["tokenizer"])
+    return [{"tokens": row} for row in pad_sources(tokenizer.encode(list(text["texts"])), text["length"])]
+
+
+def build(model, given, folder, formats, card, files, text, raw):
+    """Writes all files into `folder`; returns their paths by name."""
+    litert.check_formats(formats)
+    path = folder / export.SAVED_MODEL
+    savedmodel.save_predictor(model, given, path, text, raw)
+    module = signatures.tracked(model)
+    with litert.for_phones():
+        functions = {name: signature.traced() for name, signature in given.items()}
+    facts = card or {}
+    if text:
+        codec = ByteCodec(text["tokenizer"])
+        module.tables, functions["text"] = codec.tables, codec.reading(functions[MAIN], "tokens", text["length"])
+        files, facts = {**files, bundle.VOCABULARY: text["tokenizer"]}, {**facts, **TEXT}
+    contents = litert.convert(module, functions, formats)
+    facts = {**facts, "signatures": signatures.describe(functions)}
+    return {export.SAVED_MODEL: path, **export.write(folder, contents, facts, files)}

@@ -1,0 +1,147 @@
+"""Exported files of a model that predicts against the model itself, on the same items."""
+
+import functools
+
+import numpy as np
+
+from keras_seq.deploy.report import clock, log_softmax, mean_kl, ready, sized
+from keras_seq.deploy.runners import LiteRTPredictor, SavedModelPredictor, stack, unstack
+
+MAIN, SAVED_MODEL = "predict", "saved_model"
+CLOSE = 1e-4  # of numbers that should be the same, relative to the largest of them where that is above 1
+TIED = 1e-5  # classes that are as close as this in the model's own output are one
+BATCH = 32
+
+
+class Judge:
+    """Holds what the model answers, and compares one file at a time with it."""
+
+    def __init__(self, model, given, items, texts, metric, timed):
+        self.model, self.given, self.items, self.texts = model, given, items, texts
+        self.metric, self.timed = metric, timed
+        self.functions = {name: compiled(signature) for name, signature in given.items()}
+        self.expected = self.answers()
+        self.first = next(iter(self.functions[MAIN](**stack(items[:1]))))
+        self.classes = has_classes(self.first, self.expected)
+
+    def answers(self):
+        """What the model itself predicts for each item."""
+        full = self.items + self.items[-1:] * (-len(self.items) % BATCH)  # one shape: compiled once
+        parts = (self.functions[MAIN](**stack(full[i : i + BATCH])) for i in range(0, len(full), BATCH))
+        return [row for part in parts for row in unstack(part)][: len(self.items)]
+
+    def rows(self, paths):
+        """A row for the model and one for each file. A SavedModel is given texts, where there are some."""
+        ms = self.speed(lambda items: self.functions[MAIN](**stack(items)), self.items)
+        rows = [{"name": "keras", **self.compare(self.expected), "ms_per_item": ms}]
+        for name, path in paths.items():
+            saved = name == SAVED_MODEL
+            load, given = (SavedModelPredictor, self.texts or self.items) if saved else (LiteRTPredictor, self.items)
+            rows.append({"name": name, **sized(path, self.model), **self.file(functools.partial(load, path), given)})
+        return rows
+
+    def file(self, load, given):
+        """What is measured of one file."""
+        runner, load_ms = ready(load, lambda runner: runner(given[:1]), times=2)
+        outputs = runner(given)
+        found = self.compare(outputs) | self.others(runner) | self.reads(runner, outputs)
+        return {**found, "load_ms": load_ms, "ms_per_item": self.speed(runner, given)}
+
+    def compare(self, outputs):
+        """Agreement, differences and the metric of the outputs for all items."""
+        pairs = [(ours[self.first], theirs[self.first]) for ours, theirs in zip(self.expected, outputs, strict=True)]
+        same = same_class if self.classes else close
+        found = {
+            "agreement": float(np.mean([same(*pair) for pair in pairs])),
+            "max_difference": max(difference(a[name], b[name]) for a, b in zip(self.expected, outputs) for name in a),
+        }
+        if self.classes:
+            found["mean_kl"] = float(np.mean([divergence(*pair, self.classes) for pair in pairs]))
+        return found | ({"metric": float(self.metric(outputs))} if self.metric else {})
+
+    def reads(self, runner, outputs):
+        """For a .tflite that reads text: on how many texts the tokenizer in its graph leads to the same outputs."""
+        if not self.texts or not hasattr(runner, "text"):
+            return {}
+        pairs = zip(outputs, runner.text(self.texts), strict=True)
+        return {"text_agreement": float(np.mean([all(close(a[name], b[name]) for name in a) for a, b in pairs]))}
+
+    def speed(self, call, items):
+        """Milliseconds an item, one at a time, after a first call that compiles."""
+        items = items[: self.timed]
+        call(items[:1])
+        return 1e3 * float(np.mean([clock(functools.partial(call, [item])) for item in items]))
+
+    def others(self, runner):
+        """How far the other signatures are from the model's, over some calls in a row."""
+        return {
+            f"max_difference_{name}": follow(signature, self.functions[name], functools.partial(runner.run, name))
+            for name, signature in self.given.items()
+            if name != MAIN
+        }
+
+
+def compiled(signature):
+    """The signature's function in the model's own process: arrays to arrays."""
+    import tensorflow as tf
+
+    function = tf.function(signature.function, autograph=False)
+
+    def run(**inputs):
+        tensors = {name: tf.constant(x, signature.inputs[name][1]) for name, x in inputs.items()}
+        return {name: x.numpy() for name, x in function(**tensors).items()}
+
+    return run
+
+
+def has_classes(name, outputs):
+    """"logits" or "probabilities" where the last axis of an output is a choice, otherwise None."""
+    if name == "logits":
+        return name
+    x = np.array([row[name] for row in outputs])
+    sums_to_one = x.ndim > 1 and x.shape[-1] > 1 and (x >= 0).all() and np.allclose(x.sum(-1), 1, atol=1e-3)
+    return "probabilities" if sums_to_one else None
+
+
+def follow(signature, ours, theirs, calls=4):
+    """The largest difference of two ways to run a signature: a few calls, state given back, the rest noise."""
+    inputs = {name: (() if shape is None else (1, *shape), dtype) for name, (shape, dtype) in signature.inputs.items()}
+    outputs = ours(**{name: np.zeros(shape, dtype) for name, (shape, dtype) in inputs.items()})
+    states = [{name: np.zeros_like(x) for name, x in outputs.items() if name in inputs}] * 2
+    noise, largest = np.random.default_rng(0), 0.0
+    for _ in range(calls):
+        drawn = {name: np.asarray(noise.random(shape), dtype) for name, (shape, dtype) in inputs.items()}
+        found = [run(**{**drawn, **state}) for run, state in zip((ours, theirs), states)]
+        largest = max(largest, *(difference(found[0][name], found[1][name]) for name in found[0]))
+        states = [{name: x for name, x in outputs.items() if name in inputs} for outputs in found]
+    return largest
+
+
+def difference(a, b):
+    """The largest difference of two arrays.
+
+    Raises:
+        ValueError: where they have not the same shape.
+    """
+    if np.shape(a) != np.shape(b):
+        raise ValueError(f"Expected outputs of the model's shape {np.shape(a)} from a file; got {np.shape(b)}.")
+    return float(np.abs(np.asarray(a, "float64") - np.asarray(b, "float64")).max(initial=0))
+
+
+def same_class(ours, theirs):
+    """Whether the best class is the model's at each place, or one that the model holds for as good."""
+    chosen = np.take_along_axis(ours, theirs.argmax(-1)[..., None], -1)[..., 0]
+    return bool((ours.max(-1) - chosen <= TIED).all())
+
+
+def close(ours, theirs):
+    """Whether all numbers are the same but for rounding."""
+    return difference(ours, theirs) <= CLOSE * max(1.0, np.abs(ours).max(initial=0))
+
+
+def divergence(ours, theirs, kind):
+    """Mean KL of the model's distributions from a file's."""
+    a, b = (np.asarray(x, "float64") for x in (ours, theirs))
+    if kind == "logits":
+        return mean_kl(log_softmax(a), log_softmax(b))
+    return mean_kl(*(np.log(np.maximum(x, 1e-12)) for x in (a, b)))

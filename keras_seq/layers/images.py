@@ -1,0 +1,164 @@
+"""From a picture to a vector for each of its regions, row by row: a residual network, or patches and attention."""
+
+import keras
+from keras import ops
+
+from keras_seq.layers.core import Linear, register
+from keras_seq.layers.embeddings import PatchEmbedding
+from keras_seq.layers.transformer import TransformerEncoder, normalization
+
+
+class RegionEncoder(keras.layers.Layer):
+    """What both encoders of pictures share: known sizes, and `grid`, which says where a region lies."""
+
+    def sizes(self, x_shape):
+        """(H, W, C) of pictures (B, H, W, C)."""
+        if len(x_shape) != 4 or None in x_shape[1:]:
+            name = type(self).__name__
+            raise ValueError(f"{name} expects pictures (B, H, W, C) with known H, W and C; got {tuple(x_shape)}.")
+        return tuple(x_shape[1:])
+
+    def grid(self, height, width):
+        """Rows and columns of the regions of a picture."""
+        raise NotImplementedError
+
+    def compute_output_shape(self, x_shape):
+        rows, columns = self.grid(*self.sizes(x_shape)[:2])
+        return x_shape[0], rows * columns, self.dim
+
+
+@register
+class ImageEncoder(RegionEncoder):
+    """A residual network in a few stages, each half as high and wide as the one before; then one vector a region.
+
+    The first convolution and each stage after the first halve the picture; a stage is `depth` blocks x + f(x) of two
+    3 x 3 convolutions with batch normalisation. A learned vector for each place is added to the regions, for a decoder
+    that looks at them has to know left from right.
+
+    Args:
+        dim: D.
+        widths: channels of each stage.
+        depth: blocks of a stage.
+        dropout: rate on the regions.
+
+    Call arguments:
+        x: (B, H, W, C), pictures from 0 to 1.
+
+    Returns:
+        (B, S, D), S = H / 2^n * W / 2^n regions for n stages, rounded up, row by row.
+
+    Raises:
+        ValueError: for anything but (B, H, W, C) with known H, W and C.
+
+    Reference: He et al. 2016.
+
+    Example:
+
+    >>> import numpy as np
+    >>> from keras_seq import layers
+    >>> tuple(layers.ImageEncoder(11, widths=(8, 12))(np.ones((2, 16, 24, 3), "float32")).shape)
+    (2, 24, 11)
+    """
+
+    def __init__(self, dim, widths=(48, 96, 192), depth=1, dropout=0.0, **kwargs):
+        super().__init__(**kwargs)
+        self.dim, self.widths, self.depth = dim, tuple(widths), depth
+        self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy) if dropout else None
+
+    def grid(self, height, width):
+        scale = 2 ** len(self.widths)
+        return -(-height // scale), -(-width // scale)
+
+    def build(self, x_shape):
+        height, width, channels = self.sizes(x_shape)
+        self.down, self.blocks = [], []
+        for i, wide in enumerate(self.widths):
+            self.down.append(self.convolution(f"down_{i}", channels, wide, size=3 if i else 5, strides=2))
+            pairs = [[self.convolution(f"block_{i}_{j}_{k}", wide, wide) for k in range(2)] for j in range(self.depth)]
+            self.blocks.append(pairs)
+            channels = wide
+        rows, columns = self.grid(height, width)
+        self.project = Linear(self.dim, dtype=self.dtype_policy, name="project")
+        self.project.build((None, None, channels))
+        self.norm = normalization("layer", 1e-6, self.dtype_policy)
+        self.norm.build((None, None, self.dim))
+        normal = keras.initializers.RandomNormal(stddev=0.02)
+        self.places = self.add_weight(name="places", shape=(rows * columns, self.dim), initializer=normal)
+
+    def convolution(self, name, channels, wide, size=3, strides=1):
+        """A convolution without a bias, and the normalisation that has one."""
+        conv = keras.layers.Conv2D(
+            wide, size, strides, "same", use_bias=False, kernel_initializer="he_normal", data_format="channels_last",
+            dtype=self.dtype_policy, name=name,
+        )  # fmt: skip
+        norm = keras.layers.BatchNormalization(momentum=0.9, dtype=self.dtype_policy, name=f"{name}_norm")
+        conv.build((None, None, None, channels))
+        norm.build((None, None, None, wide))
+        return [conv, norm]
+
+    def call(self, x):
+        def apply(pair, x):
+            return pair[1](pair[0](x))
+
+        x = ops.cast(x, self.compute_dtype) * 2 - 1
+        for down, blocks in zip(self.down, self.blocks):
+            x = ops.relu(apply(down, x))
+            for first, second in blocks:
+                x = ops.relu(x + apply(second, ops.relu(apply(first, x))))
+        x = self.project(ops.reshape(x, (ops.shape(x)[0], -1, x.shape[-1])))  # (B, S, D)
+        x = self.norm(x) + ops.cast(self.places, x.dtype)
+        return x if self.dropout is None else self.dropout(x)
+
+
+@register
+class PatchEncoder(RegionEncoder):
+    """A vision Transformer: the picture is cut into patches, which then look at each other.
+
+    Args:
+        dim: D.
+        patch: height and width of a patch.
+        num_heads: N.
+        num_layers: L.
+        mlp_dim: F.
+        dropout: rate.
+
+    Call arguments:
+        x: (B, H, W, C), pictures from 0 to 1.
+
+    Returns:
+        (B, S, D), S = H / patch * W / patch regions, row by row.
+
+    Raises:
+        ValueError: for anything but (B, H, W, C) with known sizes that are multiples of the patch's.
+
+    Reference: Dosovitskiy et al. 2021.
+
+    Example:
+
+    >>> import numpy as np
+    >>> from keras_seq import layers
+    >>> encoder = layers.PatchEncoder(12, patch=8, num_heads=2, num_layers=1, mlp_dim=16)
+    >>> tuple(encoder(np.ones((2, 16, 24, 3), "float32")).shape)
+    (2, 6, 12)
+    """
+
+    def __init__(self, dim, patch=8, num_heads=4, num_layers=4, mlp_dim=512, dropout=0.0, **kwargs):
+        super().__init__(**kwargs)
+        self.dim, self.patch = dim, patch
+        self.cut = PatchEmbedding(dim, patch, dtype=self.dtype_policy, name="cut")
+        self.stack_options = dict(
+            num_layers=num_layers, num_heads=num_heads, mlp_dim=mlp_dim, position="learned", dropout=dropout,
+            activation="gelu", dtype=self.dtype_policy, name="stack",
+        )  # fmt: skip
+
+    def grid(self, height, width):
+        return height // self.patch, width // self.patch
+
+    def build(self, x_shape):
+        rows, columns = self.grid(*self.sizes(x_shape)[:2])
+        self.cut.build(x_shape)
+        self.stack = TransformerEncoder(max_length=rows * columns, **self.stack_options)
+        self.stack.build((None, rows * columns, self.dim))
+
+    def call(self, x):
+        return self.stack(self.cut(ops.cast(x, self.compute_dtype) * 2 - 1))

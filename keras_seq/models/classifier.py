@@ -1,0 +1,250 @@
+"""A label for a whole text, or a number: many to one.
+
+    logits(embed(tokens), mask)     call: what is learned
+    probabilities(tokens)           what is told: the logits at a temperature that was fitted on validation data
+"""
+
+import keras
+from keras import ops
+
+from keras_seq.layers import masks
+from keras_seq.layers.core import Linear, register
+from keras_seq.layers.embeddings import TokenEmbedding
+from keras_seq.layers.recurrent import RecurrentEncoder
+from keras_seq.layers.transformer import TransformerEncoder
+
+
+class Answering(keras.Model):
+    """What every classifier shares. One has `embed`, `logits`, and `add_temperature` called when it is built.
+
+    Its temperature is 1 until it is fitted on validation data, and a weight, so that it is saved and exported.
+    """
+
+    def add_temperature(self):
+        self.temperature = self.add_weight(
+            name="temperature", shape=(), initializer="ones", trainable=False, dtype="float32"
+        )
+
+    def embed(self, tokens):
+        """Tokens (B, S) -> their vectors (B, S, D) and a mask (B, S) that is False at padding."""
+        raise NotImplementedError
+
+    def logits(self, x, mask):
+        """Vectors (B, S, D) and their mask -> float32 logits (B, C)."""
+        raise NotImplementedError
+
+    def call(self, tokens):
+        return self.logits(*self.embed(tokens))
+
+    def probabilities(self, tokens):
+        """Tokens (B, S) -> (B, C), which sum to one: softmax(logits / temperature)."""
+        return ops.softmax(self(tokens) / self.temperature, axis=-1)
+
+
+class Classifier(Answering):
+    """What both families share: vectors of tokens, a stack over them, one vector for all, one matrix.
+
+    A family makes the stack, `over`. The one vector is the mean of the stack's outputs beside their largest values,
+    padding aside.
+
+    Args:
+        vocab_size: V.
+        num_classes: C; 1 for a number.
+        dim: D.
+        dropout: rate on the vectors of the tokens, before the matrix, and inside the stack.
+        share: for each token the row of the table that it reads, where some tokens are to be one: words that differ in
+            their case alone. A list of V numbers; None for a row each.
+
+    Call arguments:
+        tokens: int32 (B, S); 0 is padding, and changes nothing.
+
+    Returns:
+        float32 logits (B, C).
+    """
+
+    def __init__(self, vocab_size, num_classes, dim=128, dropout=0.3, share=None, **kwargs):
+        super().__init__(**kwargs)
+        if share is not None and len(share) != vocab_size:
+            raise ValueError(f"share must have a row for each of the {vocab_size} tokens; got {len(share)}.")
+        self.options = {
+            "vocab_size": vocab_size, "num_classes": num_classes, "dim": dim, "dropout": dropout, "share": share,
+        }  # fmt: skip
+        self.share, rows = share, vocab_size if share is None else max(share) + 1
+        dtype = self.dtype_policy
+        self.embedding = TokenEmbedding(rows, dim, dtype=dtype, name="embedding")
+        self.dropout = keras.layers.Dropout(dropout, dtype=dtype)
+        self.classify = Linear(num_classes, dtype="float32", name="classify")
+
+    def build(self, input_shape=None):
+        self.embedding.build()
+        self.over.build((None, None, self.options["dim"]))
+        self.classify.build((None, 2 * self.width))
+        self.add_temperature()
+
+    @property
+    def width(self):
+        """The width of what the stack gives."""
+        return self.options["dim"]
+
+    def embed(self, tokens):
+        rows = tokens if self.share is None else ops.take(ops.convert_to_tensor(self.share, "int32"), tokens)
+        return self.embedding(rows), masks.padding_mask(tokens)
+
+    def logits(self, x, mask):
+        x = self.over(self.dropout(x), x_mask=mask)
+        return self.classify(self.dropout(ops.cast(pooled(x, mask), "float32")))
+
+    def get_config(self):
+        return {**super().get_config(), **self.options}
+
+
+def pooled(x, mask):
+    """The mean and the largest values over the tokens that the mask keeps, or zeros: (B, S, D), (B, S) -> (B, 2 D)."""
+    keep = ops.expand_dims(mask, -1)  # (B, S, 1)
+    count = ops.maximum(ops.sum(ops.cast(keep, x.dtype), axis=1), 1)
+    mean = ops.sum(ops.where(keep, x, 0), axis=1) / count
+    most = ops.max(ops.where(keep, x, LOW), axis=1)
+    return ops.concatenate([mean, ops.where(ops.any(keep, axis=1), most, 0)], axis=-1)
+
+
+LOW = -3e4  # below any output, and a number in float16 too
+
+
+@register
+class TransformerClassifier(Classifier):
+    """A Transformer over the tokens.
+
+    Args:
+        vocab_size, num_classes, dim, dropout, share: see `Classifier`.
+        num_heads: N.
+        num_layers: L.
+        mlp_dim: F.
+        position: sinusoidal, learned, rotary, relative, relative_bias or alibi.
+        activation: of the feed-forward.
+        max_length: of learned positions.
+
+    Reference: Vaswani et al. 2017; Devlin et al. 2019.
+
+    Example:
+
+    >>> import numpy as np
+    >>> from keras_seq import models
+    >>> model = models.TransformerClassifier(23, 3, dim=8, num_heads=2, num_layers=1, mlp_dim=16)
+    >>> tuple(model(np.ones((2, 5), "int32")).shape)
+    (2, 3)
+    """
+
+    def __init__(
+        self, vocab_size, num_classes, dim=128, dropout=0.3, share=None, num_heads=4, num_layers=2, mlp_dim=256,
+        position="sinusoidal", activation="gelu", max_length=512, **kwargs,
+    ):  # fmt: skip
+        super().__init__(vocab_size, num_classes, dim, dropout, share, **kwargs)
+        self.options |= {
+            "num_heads": num_heads, "num_layers": num_layers, "mlp_dim": mlp_dim, "position": position,
+            "activation": activation, "max_length": max_length,
+        }  # fmt: skip
+        self.over = TransformerEncoder(
+            num_layers, num_heads, mlp_dim, position, max_length, activation=activation, dropout=dropout,
+            dtype=self.dtype_policy, name="over",
+        )  # fmt: skip
+        self.build()
+
+
+@register
+class RecurrentClassifier(Classifier):
+    """A recurrent stack over the tokens, forwards or both ways.
+
+    Args:
+        vocab_size, num_classes, dim, dropout, share: see `Classifier`.
+        units: U, of each direction.
+        num_layers: L.
+        cell: rnn, gru or lstm.
+        bidirectional: whether it reads both ways.
+
+    Reference: Hochreiter and Schmidhuber 1997; both ways: Graves and Schmidhuber 2005.
+
+    Example:
+
+    >>> import numpy as np
+    >>> from keras_seq import models
+    >>> model = models.RecurrentClassifier(23, 3, dim=8, units=5)
+    >>> tuple(model(np.ones((2, 5), "int32")).shape)
+    (2, 3)
+    """
+
+    def __init__(
+        self, vocab_size, num_classes, dim=128, dropout=0.3, share=None, units=128, num_layers=1, cell="lstm",
+        bidirectional=True, **kwargs,
+    ):  # fmt: skip
+        super().__init__(vocab_size, num_classes, dim, dropout, share, **kwargs)
+        self.options |= {"units": units, "num_layers": num_layers, "cell": cell, "bidirectional": bidirectional}
+        self.over = RecurrentEncoder(
+            units, num_layers, cell, bidirectional, dropout if num_layers > 1 else 0.0, dtype=self.dtype_policy,
+            name="over",
+        )  # fmt: skip
+        self.build()
+
+    @property
+    def width(self):
+        return self.options["units"] * (2 if self.options["bidirectional"] else 1)
+
+
+@register
+class Committee(Answering):
+    """Classifiers that learn apart and answer together: the mean of their logits. Their mistakes partly cancel.
+
+    Args:
+        members: classifiers of the same classes.
+
+    Call arguments:
+        tokens: int32 (B, S); 0 is padding.
+
+    Returns:
+        float32 logits (B, C); while it trains (B, M, C), those of each member, whose losses are averaged.
+
+    Reference: Hansen and Salamon 1990.
+
+    Example:
+
+    >>> import numpy as np
+    >>> from keras_seq import models
+    >>> model = models.Committee([models.RecurrentClassifier(23, 3, dim=8, units=5) for _ in range(2)])
+    >>> tuple(model(np.ones((2, 5), "int32")).shape)
+    (2, 3)
+    """
+
+    def __init__(self, members, **kwargs):
+        super().__init__(**kwargs)
+        self.members = list(members)
+        self.add_temperature()
+        self.built = True
+
+    def embed(self, tokens):
+        """Tokens (B, S) -> the vectors of all members side by side (B, S, M D), and the mask (B, S)."""
+        vectors, marks = zip(*(member.embed(tokens) for member in self.members))
+        return ops.concatenate(vectors, axis=-1), marks[0]
+
+    def each(self, x, mask):
+        """What `embed` gives -> the logits of each member (B, M, C)."""
+        parts = zip(self.members, ops.split(x, len(self.members), axis=-1))
+        return ops.stack([member.logits(part, mask) for member, part in parts], axis=1)
+
+    def logits(self, x, mask):
+        return ops.mean(self.each(x, mask), axis=1)
+
+    def call(self, tokens, training=False):
+        return self.each(*self.embed(tokens)) if training else super().call(tokens)
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        loss = super().compute_loss
+        if len(y_pred.shape) == 2:
+            return loss(x, y, y_pred, sample_weight, training)
+        return sum(loss(x, y, part, sample_weight, training) for part in ops.unstack(y_pred, axis=1)) / y_pred.shape[1]
+
+    def get_config(self):
+        return {**super().get_config(), "members": [keras.saving.serialize_keras_object(m) for m in self.members]}
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        members = [keras.saving.deserialize_keras_object(m, custom_objects) for m in config["members"]]
+        return cls(**{**config, "members": members})

@@ -1,0 +1,207 @@
+"""The tokenizer inside a .tflite: UTF-8 bytes to the ids of sentencepiece, and back, by builtin ops, in time."""
+
+import functools
+import io
+import time
+
+import numpy as np
+import pytest
+import sentencepiece
+import tensorflow as tf
+from hypothesis import given
+from hypothesis import strategies as st
+
+from apps.data import load_translation
+from keras_seq.deploy import builtin_ops, litert, signatures, trie
+from keras_seq.deploy.bytes import ByteCodec, room
+
+S, T, N = 64, 40, room(64)
+EOS, UNK = 2, 3
+ODD = [
+    "", " ", "  ", "a", " the   end ", "zzz q zz", "日本 open 日本", "😀😀 ok 😀", "e\u0301 the", "x▁y", "▁", "▁▁a",
+    "the▁ ", " ▁ x ▁ ▁  ", "a\tb\nc", "<s> </s> <unk>", "a\u00a0b", "OPEN THE FILE", "the the the the", "a" * 20,
+    "👨\u200d👩\u200d👧 family", "한국어 텍스트", "\u200bzero", "\U0010ffff", "\x7f\x01", "y\u0308a\u0308ffin\u0327",
+    "مرحبا بالعالم", "🏳\ufe0f\u200d🌈" * 9, "…" * 70, "日" * 170,
+]  # fmt: skip
+
+
+@functools.cache
+def lines():
+    """Some 8,000 lines of real text."""
+    pack = load_translation()
+    return [text for split in ("valid", "test") for pair in pack[split] for text in pair] + [
+        text for pair in pack["train"][:700] for text in pair
+    ]
+
+
+@functools.cache
+def made(count=2500):
+    """Lines of letters that seldom stand together, in pieces and out of them."""
+    rng = np.random.default_rng(0)
+    letters = list("thefil opn zé日本語😀▁  éàô\u0301\t.,:;'’«»—") + ["the ", "file", "  ", "👩\u200d🚀", "ß"]
+    return ["".join(rng.choice(letters, size=rng.integers(0, 60))) for _ in range(count)]
+
+
+def train(texts, size, **options):
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(texts), model_writer=model, vocab_size=size, hard_vocab_limit=False, minloglevel=2,
+        pad_id=0, bos_id=1, eos_id=EOS, unk_id=UNK, normalization_rule_name="identity", **options,
+    )  # fmt: skip
+    return model.getvalue()
+
+
+@functools.cache
+def proto():
+    """A vocabulary of 8,000 pieces."""
+    return train(load_corpus(), 8000, seed_sentencepiece_size=40000)
+
+
+def load_corpus():
+    return [text for pair in load_translation()["train"][:9000] for text in pair]
+
+
+@functools.cache
+def tokenizer():
+    return sentencepiece.SentencePieceProcessor(model_proto=proto())
+
+
+def files(codec, formats=("f32",), size=N, limit=S):
+    """A .tflite a format with the codec alone."""
+    module, utf8 = tf.Module(), tf.TensorSpec((1, size), "int32")
+    module.tables = codec.tables
+    functions = {
+        "encode": signatures.trace(lambda utf8: {"ids": codec.encode(utf8, limit)}, utf8=utf8),
+        "decode": signatures.trace(lambda ids: {"utf8": codec.decode(ids)}, ids=tf.TensorSpec((1, T), "int32")),
+    }
+    return litert.convert(module, functions, formats)
+
+
+@pytest.fixture(scope="module")
+def content():
+    return files(ByteCodec(proto()), ("f32", "int8"))
+
+
+def runners(content):
+    from ai_edge_litert.interpreter import Interpreter
+
+    phone = Interpreter(model_content=content, num_threads=1)
+    return phone.get_signature_runner("encode"), phone.get_signature_runner("decode")
+
+
+@pytest.fixture(scope="module")
+def phone(content):
+    return runners(content["f32"])
+
+
+def row(text, size=N):
+    data = text.encode()[:size]
+    return np.array([[*data, *[0] * (size - len(data))]], "int32")
+
+
+def expected(text, limit=S, spm=None):
+    ids = (spm or tokenizer()).encode(text)[: limit - 1]
+    return [*ids, EOS, *[0] * (limit - 1 - len(ids))]
+
+
+def test_ids_are_those_of_sentencepiece_on_ten_thousand_lines(phone):
+    corpus = [*lines(), *made(), *ODD]
+    assert len(corpus) > 10_000
+    wrong = [text for text in corpus if phone[0](utf8=row(text))["ids"][0].tolist() != expected(text)]
+    assert not wrong
+    assert sum(UNK in expected(text) for text in corpus) > 1000
+    assert sum(len(text.encode()) > 128 for text in corpus) > 1000
+
+
+def test_a_text_that_is_too_long_is_cut(phone):
+    for text in ("open the file " * 50, "日本" * 200, "😀 " * 150, "a" + "é" * 400):
+        inside = text.encode()[:N].decode(errors="ignore")
+        assert len(inside.encode()) < len(text.encode())
+        assert phone[0](utf8=row(text))["ids"][0].tolist() == expected(inside)
+
+
+def test_an_int8_file_has_the_same_tokenizer(content):
+    encode, decode = runners(content["int8"])
+    for text in [*ODD, *made()[:300], *lines()[::20]]:
+        ids = encode(utf8=row(text))["ids"]
+        assert ids[0].tolist() == expected(text)
+        assert written(decode, ids[0, :T]) == tokenizer().decode(ids[0, :T].tolist())
+
+
+def written(decode, ids):
+    found = decode(ids=ids[None])["utf8"][0]
+    end = int((found > 0).sum())
+    assert not found[end:].any()
+    return bytes(found[:end].astype("uint8")).decode()
+
+
+def test_bytes_are_the_text_of_sentencepiece(phone):
+    rng = np.random.default_rng(1)
+    for _ in range(500):
+        ids = rng.integers(0, tokenizer().get_piece_size(), size=T).astype("int32")
+        ids[rng.random(T) < 0.1] = UNK
+        ids[rng.random(T) < 0.1] = tokenizer().piece_to_id("▁")
+        ids[rng.integers(0, T + 1) :] = 0
+        assert written(phone[1], ids) == tokenizer().decode(ids.tolist())
+
+
+def test_a_file_has_builtin_ops_only_and_is_small(content):
+    for data in content.values():
+        assert not any(builtin_ops.kind(name) for name in builtin_ops.check_ops(data))
+        assert len(data) < 1.5e6
+
+
+def test_a_hundred_and_twenty_eight_bytes_take_a_millisecond(phone):
+    text = next(text for text in lines() if 120 < len(text.encode()) <= 128)
+    best = float("inf")
+    for _ in range(50):
+        begin = time.perf_counter()
+        phone[0](utf8=row(text))
+        best = min(best, time.perf_counter() - begin)
+    assert best < 1e-3
+
+
+# ---------- other tokenizers ----------
+
+
+@pytest.mark.parametrize("options", [{"add_dummy_prefix": False}, {"remove_extra_whitespaces": False}])
+def test_spaces_are_what_the_tokenizer_says(options):
+    data = train(["open the file", "close it  now", " the end"] * 9, 40, **options)
+    spm, size = sentencepiece.SentencePieceProcessor(model_proto=data), 70
+    encode, decode = runners(files(ByteCodec(data), size=size, limit=23)["f32"])
+    for text in ODD:
+        text = text.encode()[:size].decode(errors="ignore")
+        assert encode(utf8=row(text, size))["ids"][0].tolist() == expected(text, 23, spm)
+    for ids in np.random.default_rng(2).integers(0, spm.get_piece_size(), size=(50, T)).astype("int32"):
+        assert written(decode, ids) == spm.decode(ids.tolist())
+
+
+def test_a_tokenizer_that_it_cannot_follow_is_refused():
+    with pytest.raises(ValueError, match="unigram.*model type 2"):
+        ByteCodec(train(["open the file"] * 9, 30, model_type="bpe"))
+
+
+# ---------- the trie ----------
+
+
+@given(st.sets(st.binary(min_size=1, max_size=7).filter(lambda word: 0 not in word), min_size=1, max_size=60))
+def test_a_walk_ends_where_the_word_does(words):
+    words = sorted(words)
+    base, check, ends = trie.double_array(words)
+    places = dict(zip(words, ends))
+
+    def walk(word):
+        state = trie.ROOT
+        for byte in word:
+            following = base[state] + byte
+            state = following if check[following] == state else trie.DEAD
+        return state
+
+    assert all(walk(word) == end for word, end in places.items())
+    assert len(set(ends)) == len(words)
+    beginnings = {word[:i] for word in words for i in range(1, len(word) + 1)}
+    for word in beginnings:
+        assert walk(word) != trie.DEAD
+        for byte in (1, 7, 255):
+            longer = word + bytes([byte])
+            assert (walk(longer) != trie.DEAD) == (longer in beginnings)

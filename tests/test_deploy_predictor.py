@@ -1,0 +1,282 @@
+"""Export of classifiers and taggers: both files answer what Keras answers, or nothing is put in place."""
+
+import functools
+import itertools
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_seq import deploy
+from keras_seq.deploy import builtin_ops, conv, predictor_parity
+from keras_seq.layers import RecurrentEncoder, TokenEmbedding, TransformerEncoder
+from keras_seq.layers.masks import padding_mask
+from tests.test_deploy import TEXTS, python, snapshot, tokenizer, tokenizer_proto
+
+T, H, W, C, U, S = 5, 7, 11, 3, 37, 9
+LABELS = ["silence", "one", "two"]
+
+
+class Live(keras.Model):
+    """A label for each frame of a clip, from it and those before."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = keras.layers.Conv3D(16, (1, 3, 3), padding="same", activation="relu")
+        self.cell = keras.layers.GRU(U, return_sequences=True, return_state=True)
+        self.head = keras.layers.Dense(C, activation="softmax")
+        self(np.zeros((1, T, H, W, 1), "float32"))
+
+    def call(self, frames, state=None):
+        x = keras.ops.mean(self.conv(frames), (2, 3))
+        x, state = self.cell(x, initial_state=state)
+        return self.head(x), state
+
+
+class Reader(keras.Model):
+    """The class of a text."""
+
+    def __init__(self, size=34):
+        super().__init__()
+        self.embedding = TokenEmbedding(tokenizer().get_piece_size(), size)
+        self.encoder = TransformerEncoder(1, 1, 31, "rotary")
+        self.over = RecurrentEncoder(11)
+        self.head = keras.layers.Dense(C, activation="softmax")
+        self(np.zeros((1, S), "int32"))
+
+    def call(self, tokens):
+        mask = padding_mask(tokens)
+        x = self.over(self.encoder(self.embedding(tokens), x_mask=mask), x_mask=mask)
+        return self.head(keras.ops.max(keras.ops.where(mask[..., None], x, -9.0), 1))
+
+
+def shaken(model):
+    noise = np.random.default_rng(0)
+    for weight in model.weights:
+        weight.assign(weight + 0.5 * noise.normal(size=weight.shape))
+    return model
+
+
+def live_signatures(model):
+    def step(frame, index, state_h):
+        y, state = model(frame[:, None], state_h)
+        return {"probabilities": y[:, 0], "state_h": state, "index": index + 1}
+
+    def predict(frames):
+        return {"probabilities": model(frames)[0]}
+
+    one = {"frame": ((H, W, 1), "float32"), "index": (None, "int32"), "state_h": ((U,), "float32")}
+    return {
+        "predict": deploy.Signature(predict, {"frames": ((T, H, W, 1), "float32")}, {"frames": (None, H, W, 1)}),
+        "step": deploy.Signature(step, one),
+    }
+
+
+def clips(count, length=T):
+    return [{"frames": np.random.default_rng(i).random((length, H, W, 1)).astype("float32")} for i in range(count)]
+
+
+def text_signatures(model):
+    return {"predict": deploy.Signature(lambda tokens: {"probabilities": model(tokens)}, {"tokens": ((S,), "int32")})}
+
+
+def text(texts=TEXTS):
+    return {"tokenizer": tokenizer_proto(), "length": S, "texts": texts}
+
+
+def accuracy(outputs):
+    return 100 * float(np.mean([row["probabilities"].argmax(-1).flat[0] == i % C for i, row in enumerate(outputs)]))
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """(model, folder, report) of a model that watches or reads, exported once."""
+
+    @functools.cache
+    def export(kind):
+        folder, options = tmp_path_factory.mktemp(kind), {"metric": accuracy, "tolerance": 100, "timed": 2}
+        if kind == "live":
+            model, inside = shaken(Live()), {"files": {"labels.json": LABELS}, "card": {"task": "toy"}}
+            found = deploy.export_predictor(model, live_signatures(model), folder, clips(7), **inside, **options)
+        else:
+            model = shaken(Reader())
+            found = deploy.export_predictor(model, text_signatures(model), folder, None, text=text(), **options)
+        return model, folder, found
+
+    return export
+
+
+def forms(folder):
+    return {form: deploy.LiteRTPredictor(folder / f"model_{form}.tflite") for form in ("f32", "int8")}
+
+
+# ---------- what is exported answers what Keras answers ----------
+
+
+@pytest.mark.parametrize("kind", ["live", "text"])
+def test_every_file_agrees(exported, kind):
+    _, folder, found = exported(kind)
+    assert found["passed"], found["reasons"]
+    assert json.loads((folder / "report.json").read_text()) == found
+    rows = {row["name"]: row for row in found["results"]}
+    assert list(rows) == ["keras", "saved_model", "f32", "int8"]
+    for name, row in rows.items():
+        assert row["metric"] == rows["keras"]["metric"] or name == "int8"
+        assert row["ms_per_item"] > 0
+        assert row["agreement"] == 1 or name == "int8"
+        assert (row["max_difference"] < 2e-5) == (name != "int8")
+        assert row["mean_kl"] < 0.02
+        assert row.get("text_agreement") == (1 if kind == "text" and name in ("f32", "int8") else None)
+    assert 0 < rows["int8"]["ratio"] < rows["f32"]["ratio"]
+    table = deploy.format_report(found)
+    assert "| int8 |" in table
+    assert "ms an item" in table
+    assert "ms a token" not in table
+
+
+def test_files_hold_builtin_ops_only_and_no_convolution_that_stays_float(exported):
+    ops = builtin_ops.check_ops((exported("live")[1] / "model_int8.tflite").read_bytes())
+    assert ops["CONV_2D"]
+    assert not ops["CONV_3D"]
+    assert builtin_ops.check_ops((exported("text")[1] / "model_f32.tflite").read_bytes())["EMBEDDING_LOOKUP"]
+
+
+def test_the_numbers_are_those_of_the_model(exported):
+    model, folder, _ = exported("live")
+    expected = np.array(model(np.stack([item["frames"] for item in clips(3)]))[0])
+    for runner in (forms(folder)["f32"], deploy.SavedModelPredictor(folder / "saved_model")):
+        np.testing.assert_allclose([row["probabilities"] for row in runner(clips(3))], expected, atol=1e-5)
+
+
+def test_steps_with_their_state_are_the_whole(exported):
+    model, folder, found = exported("live")
+    clip = clips(1)[0]["frames"]
+    expected = np.array(model(clip[None])[0])[0]
+    for runner in (forms(folder)["f32"], deploy.SavedModelPredictor(folder / "saved_model")):
+        state, rows = {"state_h": np.zeros((1, U), "float32"), "index": np.int32(0)}, []
+        for frame in clip:
+            state = runner.run("step", frame=frame[None], **state)
+            rows.append(state.pop("probabilities")[0])
+        assert state["index"] == T
+        np.testing.assert_allclose(rows, expected, atol=1e-5)
+    assert all(row["max_difference_step"] < (1 if row["name"] == "int8" else 1e-4) for row in found["results"][1:])
+
+
+def test_a_saved_model_takes_any_batch_and_open_length(exported):
+    model, folder, _ = exported("live")
+    saved = deploy.SavedModelPredictor(folder / "saved_model", batch=2)
+    found = saved(clips(3, T + 2))
+    np.testing.assert_allclose(found[2]["probabilities"], model(clips(3, T + 2)[2]["frames"][None])[0][0], atol=1e-5)
+
+
+def test_a_saved_model_reads_texts_and_a_tflite_tokens(exported):
+    model, folder, _ = exported("text")
+    saved, phone = deploy.SavedModelPredictor(folder / "saved_model"), forms(folder)["f32"]
+    texts = ["open the file", "", "zq the end " * 9, "日本 the"]
+    tokens = phone.ids(texts, "tokens")
+    expected = np.array(model(tokens))
+    assert len(np.unique(expected.round(3), axis=0)) == 4
+    for rows in (saved(texts), phone(texts), phone.text(texts)):
+        np.testing.assert_allclose([row["probabilities"] for row in rows], expected, atol=1e-5)
+    np.testing.assert_allclose(saved.run("predict_ids", tokens=tokens)["probabilities"], expected, atol=1e-5)
+
+
+SAVED = """
+import json, sys
+import tensorflow as tf
+found = tf.saved_model.load(sys.argv[1]).signatures["predict"](texts=tf.constant(json.loads(sys.argv[2])))
+assert not {"keras_seq", "sentencepiece", "tensorflow_text"} & set(sys.modules)
+print(json.dumps(found["probabilities"].numpy().tolist()))
+"""
+
+
+def test_a_saved_model_needs_tensorflow_alone(exported):
+    _, folder, _ = exported("text")
+    expected = [row["probabilities"] for row in forms(folder)["f32"](TEXTS)]
+    np.testing.assert_allclose(python(SAVED, folder / "saved_model", json.dumps(TEXTS)), expected, atol=1e-5)
+
+
+def test_card_and_files_travel_inside(exported):
+    for runner in forms(exported("live")[1]).values():
+        card = runner.card()
+        assert card["task"] == "toy"
+        assert card["signatures"]["predict"]["inputs"] == {"frames": {"shape": [1, T, H, W, 1], "dtype": "float32"}}
+        assert sorted(card["signatures"]["step"]["outputs"]) == ["index", "probabilities", "state_h"]
+        assert json.loads(runner.file("labels.json")) == LABELS
+        with pytest.raises(ValueError, match="Expected tokenizer.model inside .*labels.json"):
+            runner.tokenizer()
+    assert forms(exported("text")[1])["int8"].file("tokenizer.model") == tokenizer_proto()
+
+
+# ---------- what does not pass is not put in place ----------
+
+
+def linear():
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+    return model, {"predict": deploy.Signature(lambda x: {"values": model(x)}, {"x": ((4,), "float32")})}
+
+
+def rows(count=5):
+    return [{"x": row} for row in np.random.default_rng(0).normal(size=(count, 4)).astype("float32")]
+
+
+def test_a_regression_is_judged_by_its_numbers(tmp_path):
+    model, given = linear()
+    good = deploy.export_predictor(model, given, tmp_path, rows(), timed=1)
+    assert good["passed"]
+    assert good["metric"] is None
+    assert "mean_kl" not in good["results"][0]
+    before, falling = snapshot(tmp_path), itertools.count(90, -10)
+    metric = {"metric": lambda _: next(falling), "metric_name": "R2"}
+    bad = deploy.export_predictor(model, given, tmp_path, rows(), **metric, timed=1)
+    assert bad["reasons"] == ["int8: R2 fell from 90.00 to 60.00; a loss of 0.5 is allowed."]
+    assert snapshot(tmp_path) == before
+
+
+def test_another_model_than_the_exported_one_does_not_pass(tmp_path):
+    model, given = linear()
+    deploy.export_predictor(model, given, tmp_path, rows(), formats=("f32",), timed=1)
+    paths = {"saved_model": tmp_path / "saved_model", "f32": tmp_path / "model_f32.tflite"}
+    shaken(model)
+    found = predictor_parity.Judge(model, given, rows(), None, None, 1).rows(paths)
+    assert [row["agreement"] for row in found] == [1, 0, 0]
+
+
+def test_bad_requests_are_refused(tmp_path):
+    model, given = linear()
+    with pytest.raises(ValueError, match="signature called predict; got .'answer'"):
+        deploy.export_predictor(model, {"answer": given["predict"]}, tmp_path, rows())
+    with pytest.raises(ValueError, match="'tokens'.*got .*'x'"):
+        deploy.export_predictor(model, given, tmp_path, None, text=text())
+    with pytest.raises(ValueError, match="f32, int8; got int3"):
+        deploy.export_predictor(model, given, tmp_path, rows(), formats=("int3",))
+    assert not list(tmp_path.iterdir())
+
+
+def test_classes_that_are_as_good_are_the_same():
+    ours = np.array([[0.5, 0.5, 0.0]])
+    assert predictor_parity.same_class(ours, np.array([[0.4, 0.6, 0.0]]))
+    assert not predictor_parity.same_class(ours, np.array([[0.3, 0.3, 0.4]]))
+    with pytest.raises(ValueError, match="shape .1, 3. from a file; got .1, 2."):
+        predictor_parity.difference(ours, ours[:, :2])
+
+
+# ---------- convolutions ----------
+
+
+@pytest.mark.parametrize("padding", ["same", "valid"])
+@pytest.mark.parametrize("strides", [1, (1, 2, 3)])
+def test_a_folded_convolution_is_the_same(padding, strides):
+    x = np.random.default_rng(0).normal(size=(2, T, H, W, 3)).astype("float32")
+    layer = keras.layers.Conv3D(5, (4, 3, 2), strides=strides, padding=padding)
+    expected = layer(x)
+    with conv.folded_convolutions():
+        graph = tf.function(layer, autograph=False).get_concrete_function(tf.constant(x))
+        np.testing.assert_allclose(graph(tf.constant(x)), expected, atol=1e-5)
+        other = keras.layers.Conv3D(3, 2, strides=2, groups=3)
+        assert tuple(other(x).shape) == (2, 2, 3, 5, 3)  # one that cannot be folded
+    kinds = {op.type for op in graph.graph.get_operations()}
+    assert "Conv2D" in kinds
+    assert "Conv3D" not in kinds

@@ -1,0 +1,128 @@
+"""The pages under docs/: their examples run, their pictures, links and numbers are those of the code."""
+
+import contextlib
+import importlib
+import inspect
+import io
+import json
+import re
+import types
+from pathlib import Path
+
+import pytest
+
+from benchmarks.concepts import page
+from keras_seq import layers, plots
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PAGES = {path.name: path.read_text(encoding="utf-8") for path in sorted(DOCS.glob("*.md"))}
+LAYERS, CONCEPTS = PAGES["layers.md"], PAGES["concepts.md"]
+SECTIONS = dict(re.findall(r"^### (\w+)\n(.*?)(?=^##|\Z)", LAYERS, re.MULTILINE | re.DOTALL))
+PUBLIC = [name for name in layers.__all__ if not isinstance(getattr(layers, name), types.ModuleType)]
+LARGEST = 60_000  # bytes of a picture
+
+
+def example(section):
+    return re.search(r"^```python\n(.*?)^```", section, re.MULTILINE | re.DOTALL)[1]
+
+
+@pytest.mark.parametrize("name", SECTIONS)
+def test_an_example_runs_and_prints_what_it_says(name):
+    code, printed = example(SECTIONS[name]), io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(compile(code, name, "exec"), {"__name__": name})
+    lines, promised = printed.getvalue().splitlines(), re.findall(r"print\(.*\)  # (.*)", code)
+    assert len(lines) >= len(promised) > 0 or name == "mask_report"
+    missing = [line for line in promised if line not in lines]
+    assert not missing, f"it printed {lines}"
+
+
+def test_the_mask_report_prints_what_the_text_says():
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(example(SECTIONS["mask_report"]), {"__name__": "mask_report"})
+    assert printed.getvalue().splitlines() == re.findall(r"`(\w+ - [\w ]+)`", SECTIONS["mask_report"])
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_every_public_layer_has_a_section_that_says_where_it_is(name):
+    section, each = SECTIONS[name], getattr(layers, name)
+    file = Path(inspect.getfile(each)).relative_to(ROOT)
+    assert f"(../{file.as_posix()})" in section, file
+    if name != "mask_report":
+        assert "```math" in section
+    if "Reference:" in (each.__doc__ or ""):
+        assert "Paper:" in section
+
+
+def test_every_section_is_of_something_public():
+    assert set(SECTIONS) <= set(PUBLIC)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_link_leads_somewhere(name):
+    text = PAGES[name]
+    titles = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    anchors = {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+    for target in re.findall(r"\]\((?!https?:)([^)\s]+)\)", text):
+        path, _, anchor = target.partition("#")
+        assert not path or (DOCS / path).exists(), target
+        assert path or anchor in anchors, target
+
+
+def test_the_code_that_a_section_names_is_in_the_file_it_names():
+    for path, names in re.findall(r"\(\.\./(keras_seq/\S+\.py)\), ((?:[a-z ]*`\w+`[, and]*)+)", LAYERS):
+        module = importlib.import_module(path.removesuffix(".py").replace("/", "."))
+        for name in re.findall(r"`(\w+)`", names):
+            source = inspect.getsource(module)
+            assert re.search(rf"^\s*(class|def) {name}\b", source, re.MULTILINE), f"{path} has no {name}"
+
+
+def test_pictures_are_small_and_each_is_shown():
+    files = {path.name for path in (DOCS / "images").glob("*.png")}
+    shown = {name for text in PAGES.values() for name in re.findall(r"!\[[^\]]+\]\(images/([\w.]+)\)", text)}
+    assert files == shown
+    large = [path.name for path in (DOCS / "images").glob("*.png") if path.stat().st_size > LARGEST]
+    assert not large
+
+
+def test_the_pictures_of_layers_are_those_that_the_command_draws(tmp_path, capsys):
+    from keras_seq.plots.__main__ import main
+
+    shown = set(re.findall(r"\(images/(\w+)\.png\)", LAYERS))
+    assert set(plots.layers.PICTURES) == shown
+    main(["schedules", "--output", str(tmp_path)])
+    assert (tmp_path / "schedules.png").read_bytes()[:4] == b"\x89PNG"
+    with pytest.raises(SystemExit):
+        main(["nothing", "--output", str(tmp_path)])
+    assert "masks" in capsys.readouterr().err
+
+
+def test_the_masks_drawn_are_those_of_the_layers():
+    (causal, *_) = plots.layers.masks().axes
+    drawn = causal.images[0].get_array() > 0
+    assert drawn.sum() == 12 * 13 / 2
+    assert not drawn[0, 1]
+    assert drawn[1, 0]
+
+
+def test_the_numbers_of_the_concepts_are_those_of_the_last_run():
+    results = json.loads((DOCS / "concepts.json").read_text(encoding="utf-8"))
+    assert page.fill(CONCEPTS, results) == CONCEPTS
+
+
+def test_no_number_begins_a_line():
+    """Markdown takes a line that begins with a comment for HTML, and cuts the paragraph there."""
+    assert not re.findall(r"^\s*<!-- [\w.+-]+(?: \S+)? -->\S.*$", CONCEPTS, re.MULTILINE)
+
+
+def test_a_page_is_filled_between_its_markers():
+    text = "a <!-- x.y .1f -->old<!-- / --> b <!-- x.t -->\n<!-- / --> c <!-- z.q -->later<!-- / -->"
+    filled = page.fill(text, {"x": {"y": 2.25, "t": [["n", "m"], [1, 2]]}})
+    assert filled.startswith("a <!-- x.y .1f -->2.2<!-- / --> b ")
+    assert "\n\n| n | m |\n| --- | ---: |\n| 1 | 2 |\n\n<!-- / --> c <!-- z.q -->later<!-- / -->" in filled
+    assert page.fill(filled, {"x": {"y": 2.25, "t": [["n", "m"], [1, 2]]}}) == filled
+    assert page.shown(3.21e-21, ".0e") == "3 · 10⁻²¹"
+    with pytest.raises(KeyError):
+        page.fill(text, {"x": {"t": []}})
