@@ -112,6 +112,20 @@ def test_greedy_agrees_with_teacher_forcing(name):
     close(score[:, 0], np.sum(log_p.max(-1) * written, axis=-1), 1e-4)
 
 
+@pytest.mark.tensorflow
+def test_fit_drops_out_and_normalises():
+    """Keras' `fit` says that it trains only to a model whose `call` has the argument `training`."""
+    net = transformer(cnn(), CNN, dropout=0.5)
+    moving = [weight for weight in net.non_trainable_weights if "moving_mean" in weight.path]
+    inputs = model("cnn_transformer")[1]
+    close(net(inputs), net(inputs), 0)
+    assert np.abs(array(net(inputs, training=True)) - array(net(inputs, training=True))).max() > 1e-3
+    net.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    net.fit(inputs, inputs["target"], verbose=0)
+    assert moving
+    assert all(np.abs(array(weight)).max() > 0 for weight in moving)
+
+
 # ---------- the encoders by themselves ----------
 
 ENCODERS = {"cnn": (cnn, CNN), "vit": (vit, VIT)}

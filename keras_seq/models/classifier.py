@@ -33,7 +33,7 @@ class Answering(keras.Model):
         """Vectors (B, S, D) and their mask -> float32 logits (B, C)."""
         raise NotImplementedError
 
-    def call(self, tokens):
+    def call(self, tokens, training=None):  # named, so that `fit` says that it trains
         return self.logits(*self.embed(tokens))
 
     def probabilities(self, tokens):

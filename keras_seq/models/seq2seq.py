@@ -47,7 +47,7 @@ class Writer(keras.Model):
         """Decoder outputs (B, T, D) -> (B, T, V)."""
         return self.target_embedding.logits(x)
 
-    def call(self, inputs):
+    def call(self, inputs, training=None):  # not named, `fit` would not say that it trains, and nothing drop out
         return self.step(inputs["target"], 0, *self.start(inputs))[0]
 
     def attention_weights(self, inputs):

@@ -53,7 +53,7 @@ class Tagger(keras.Model):
         self.over.build((None, None, width))
         self.classify.build((None, None, self.out_dim(width)))
 
-    def call(self, inputs, mask=None):
+    def call(self, inputs, training=None, mask=None):  # `training` is named, so that `fit` says that it trains
         frames, mask = self.read(inputs, mask)
         x = self.encoder(frames) if mask is None or not self.sees_time else self.encoder(frames, x_mask=mask)
         return self.logits(self.run(x, 0, None, mask)[0])
