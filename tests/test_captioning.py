@@ -210,7 +210,8 @@ def test_predict_prints_a_caption_and_draws_where_it_looked(trained, folder, tmp
     assert second
     assert "bad.png: expected a picture" in err.splitlines()[-1]
     assert f"where the model looked: {tmp_path / 'maps' / '0_attention.png'}" in err
-    assert Image.open(tmp_path / "maps" / "1_attention.png").width > 300
+    with Image.open(tmp_path / "maps" / "1_attention.png") as picture:
+        assert picture.width > 300
     assert APP.run(["predict", "--output", str(trained), "--maps", "", paths[0]]) == 0
     assert capsys.readouterr().out.splitlines() == [first]
 

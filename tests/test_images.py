@@ -276,7 +276,7 @@ def test_shrinking_keeps_the_middle_in_the_middle():
 
 
 def test_captions_that_do_not_fit_are_refused():
-    with pytest.raises(ValueError, match="as many lists of captions, got 5 and 4"):
+    with pytest.raises(ValueError, match="as many captions, got 5 and 4"):
         PictureBatches(pictures(), CAPTIONS[:4], 8)
 
 

@@ -16,6 +16,9 @@ THEIRS = "ignore:__array__ implementation doesn't accept a copy:DeprecationWarni
 TINY = {  # flags that make a command quick, by app and command
     "translation train": "--data eng-fra.tsv --test 20 --steps 3 --vocab-size 200 --layers 1 --dim 16 --heads 2"
     " --mlp-dim 16",
+    "captioning train": "--steps 2 --width 8 --dim 16 --mlp-dim 16 --layers 1 --heads 2",
+    "sentiment train": "--steps 3 --members 1 --dim 8 --units 8",
+    "video train": "--steps 2 --clips 24 --filters 4 --dim 16 --units 8 --layers 1",
     "translation export": "--sentences 5 --source-length 32 --max-length 16",
 }
 
@@ -44,7 +47,15 @@ def checkout(tmp_path_factory):
         shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
     (copy / "sentences.txt").write_text("Open the file.\nClose the window.\n", encoding="utf-8")
     (copy / "eng-fra.tsv").write_text(pairs(), encoding="utf-8")
+    save_picture(copy / "cat.png")
     return copy
+
+
+def save_picture(path):
+    """Writes a small picture."""
+    from PIL import Image
+
+    Image.new("RGB", (40, 30), (200, 120, 40)).save(path)
 
 
 def pairs() -> str:
