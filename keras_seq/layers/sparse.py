@@ -11,7 +11,7 @@ from keras import ops
 
 from keras_seq.layers import masks
 from keras_seq.layers.attention import MultiHeadAttention, Rule, attend, rule_only
-from keras_seq.layers.core import dot, fill, register
+from keras_seq.layers.core import dot, register
 from keras_seq.layers.projective import ProjectiveAttention
 
 FAR = 2**30  # a window that every distance is inside of
@@ -212,9 +212,11 @@ def count(length, block):
 
 def cut(x, axis, size):
     """An axis cut into blocks, the last one filled with zeros: (..., L, ...) -> (..., n, size, ...)."""
-    x = fill(x, axis, size)
-    shape = ops.shape(x)
-    return ops.reshape(x, (*shape[:axis], shape[axis] // size, size, *shape[axis + 1 :]))
+    shape = ops.shape(x)  # not `fill`: jax has to know the number of blocks of a length that is open
+    n = count(shape[axis], size)
+    widths = [(0, 0)] * len(shape)
+    widths[axis] = (0, n * size - shape[axis])
+    return ops.reshape(ops.pad(x, widths), (*shape[:axis], n, size, *shape[axis + 1 :]))
 
 
 def gather(x, index, axis):
