@@ -46,6 +46,10 @@ class Size(keras.losses.Loss):
         return ops.mean(ops.square(ops.cast(y, "float32")))
 
 
+@pytest.mark.xfail(
+    keras.backend.backend() == "jax",
+    reason="Keras' trainer on jax calls `call` itself, not the model, and what it says of training does not get further",
+)
 @pytest.mark.parametrize("name", MODELS)
 def test_dropout_is_on_in_fit_and_off_elsewhere(name):
     make, inputs = MODELS[name]
