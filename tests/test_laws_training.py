@@ -48,7 +48,7 @@ class Size(keras.losses.Loss):
 
 @pytest.mark.xfail(
     keras.backend.backend() == "jax",
-    reason="Keras' trainer on jax calls `call` itself, not the model, and what it says of training does not get further",
+    reason="the trainer on jax runs `call` itself, and what it says of training gets no further",
 )
 @pytest.mark.parametrize("name", MODELS)
 def test_dropout_is_on_in_fit_and_off_elsewhere(name):
