@@ -1,11 +1,13 @@
 """Models made of the layers; all generative ones have `start`, `step` and `call`."""
 
+from keras_seq.models.base import Model
 from keras_seq.models.captioner import Captioner, RecurrentCaptioner, TransformerCaptioner
 from keras_seq.models.classifier import Classifier, Committee, RecurrentClassifier, TransformerClassifier
 from keras_seq.models.seq2seq import RecurrentSeq2Seq, Seq2Seq, TransformerSeq2Seq
 from keras_seq.models.tagger import RecurrentTagger, Tagger, TransformerTagger
 
 __all__ = [
+    "Model",
     "Captioner", "RecurrentCaptioner", "TransformerCaptioner",
     "Classifier", "Committee", "RecurrentClassifier", "TransformerClassifier",
     "RecurrentSeq2Seq", "Seq2Seq", "TransformerSeq2Seq",

@@ -12,9 +12,10 @@ from keras_seq.layers.core import Linear, register
 from keras_seq.layers.embeddings import TokenEmbedding
 from keras_seq.layers.recurrent import RecurrentEncoder
 from keras_seq.layers.transformer import TransformerEncoder
+from keras_seq.models.base import Model
 
 
-class Answering(keras.Model):
+class Answering(Model):
     """What every classifier shares. One has `embed`, `logits`, and `add_temperature` called when it is built.
 
     Its temperature is 1 until it is fitted on validation data, and a weight, so that it is saved and exported.

@@ -13,9 +13,10 @@ from keras_seq.layers.core import Linear, register
 from keras_seq.layers.embeddings import TokenEmbedding
 from keras_seq.layers.recurrent import RecurrentDecoder, RecurrentEncoder
 from keras_seq.layers.transformer import TransformerDecoder, TransformerEncoder
+from keras_seq.models.base import Model
 
 
-class Writer(keras.Model):
+class Writer(Model):
     """What all models share that read something once and write tokens step by step.
 
     Each makes `decoder`, `target_embedding`, `options` (its arguments) and `read`.

@@ -12,9 +12,10 @@ from keras_seq.layers import masks
 from keras_seq.layers.core import Linear, register
 from keras_seq.layers.recurrent import CELLS, RecurrentEncoder, advance
 from keras_seq.layers.transformer import TransformerEncoder
+from keras_seq.models.base import Model
 
 
-class Tagger(keras.Model):
+class Tagger(Model):
     """What both families share: an encoder of single frames, a stack over time, one matrix. A family makes `over`.
 
     Args:

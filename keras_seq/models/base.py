@@ -1,0 +1,36 @@
+"""What every model is."""
+
+import keras
+
+
+class Model(keras.Model):
+    """A `keras.Model` whose layers all hear from `fit` that it trains, on jax too.
+
+    There Keras' `fit` runs `call` by itself, by way of `stateless_call`, and a layer to which `call` does not hand
+    `training` drops nothing out. Here `stateless_call` calls the model as any other caller does.
+
+    Example:
+
+    >>> import keras
+    >>> import numpy as np
+    >>> from keras_seq import layers, models
+    >>> class Mine(models.Model):
+    ...     def __init__(self):
+    ...         super().__init__()
+    ...         self.encoder = layers.TransformerEncoder(1, num_heads=2, mlp_dim=16, dropout=0.5)
+    ...     def call(self, x, training=None):  # named, or `fit` tells nobody
+    ...         return self.encoder(x)
+    >>> tuple(Mine()(np.ones((2, 5, 8), "float32")).shape)
+    (2, 5, 8)
+    """
+
+    def stateless_call(
+        self, trainable_variables, non_trainable_variables, *args, return_losses=False, **kwargs
+    ):  # fmt: skip
+        variables = [*self.trainable_variables, *self.non_trainable_variables]
+        mapping = list(zip(variables, [*trainable_variables, *non_trainable_variables], strict=True))
+        with keras.StatelessScope(mapping, collect_losses=return_losses) as scope:
+            y = self(*args, **kwargs)
+            losses = self.losses if return_losses else None
+        state = [scope.get_current_value(variable) for variable in self.non_trainable_variables]
+        return (y, state, losses) if return_losses else (y, state)
