@@ -28,6 +28,7 @@ LAYERS = {
     "patch_embedding": (lambda **k: layers.PatchEmbedding(13, patch=(2, 3), **k), [normal(B, 4, 9, E)]),
     "frame_embedding": (lambda **k: layers.FrameEmbedding(13, size=3, stride=2, **k), [x()]),
     "linear": (lambda **k: layers.Linear(13, activation="relu", **k), [x()]),
+    "dropout": (lambda **k: layers.Dropout(0.3, **k), [x()]),
     "token_embedding": (lambda **k: layers.TokenEmbedding(23, 13, **k), [tokens()]),
     "feed_forward": (lambda **k: layers.FeedForward(13, "gelu", 0.1, **k), [x()]),
     "feed_forward_swiglu": (lambda **k: layers.FeedForward(13, "swiglu", **k), [x()]),
@@ -167,6 +168,33 @@ def test_linear_is_a_keras_dense():
     expected = checks.shake_built(theirs, x())(x())
     ours(x())
     close(checks.copy_weights(theirs, ours)(x()), expected)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16", "mixed_float16"])
+def test_dropout_keeps_the_mean_and_draws_anew(dtype):
+    layer, ones = layers.Dropout(0.3, seed=5, dtype=dtype), np.ones((101, 103), "float32")
+    first, second = (array(layer(ones, training=True)).astype("float32") for _ in range(2))
+    dropped = (first == 0).mean()
+    assert abs(dropped - 0.3) < 0.02
+    assert abs(first.mean() - 1) < 0.02
+    assert set(np.unique(first).round(2)) == {0.0, np.float32(1.43)}
+    assert abs((first == second).mean() - (0.3**2 + 0.7**2)) < 0.02  # as often as two that know nothing of each other
+    assert abs((first[1:] == first[:-1]).mean() - (0.3**2 + 0.7**2)) < 0.02
+    assert (array(layer(ones)) == 1).all()
+
+
+@pytest.mark.tensorflow  # the draws move a state, which jax.grad alone does not carry out
+def test_the_gradient_of_dropout_goes_where_its_output_comes_from():
+    layer, x = layers.Dropout(0.3, seed=5), np.ones((11, 13), "float32")
+    kept = array(layer(x, training=True))
+    layer.random.state.assign(layers.Dropout(0.3, seed=5).random.state)
+    close(checks.gradient(lambda x: ops.sum(layer(x, training=True)), x), kept)
+
+
+@pytest.mark.parametrize("rate", [-0.1, 1.0])
+def test_dropout_refuses_rates_outside(rate):
+    with pytest.raises(ValueError, match="from 0 to below 1"):
+        layers.Dropout(rate)
 
 
 def test_token_embedding_is_a_table_read_both_ways():

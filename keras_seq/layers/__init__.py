@@ -3,7 +3,7 @@
 from keras_seq.layers import masks, positions
 from keras_seq.layers.attention import AdditiveAttention, Attention, DotProductAttention, MultiHeadAttention, attend
 from keras_seq.layers.clips import ClipEncoder
-from keras_seq.layers.core import Linear
+from keras_seq.layers.core import Dropout, Linear
 from keras_seq.layers.embeddings import FrameEmbedding, PatchEmbedding, TokenEmbedding
 from keras_seq.layers.images import ImageEncoder, PatchEncoder
 from keras_seq.layers.masks import attention_mask, padding_mask
@@ -23,7 +23,7 @@ from keras_seq.layers.transformer import Block, FeedForward, TransformerDecoder,
 __all__ = [
     "masks", "positions", "attend", "attention_mask", "padding_mask",
     "Position", "Sinusoidal", "Learned", "Rotary", "Relative", "RelativeBias", "ALiBi",
-    "Attention", "AdditiveAttention", "DotProductAttention", "MultiHeadAttention", "Linear",
+    "Attention", "AdditiveAttention", "DotProductAttention", "MultiHeadAttention", "Linear", "Dropout",
     "SparseAttention", "LocalAttention", "StridedAttention", "RandomAttention", "BlockSparseAttention",
     "ProjectiveAttention",
     "TokenEmbedding", "PatchEmbedding", "FrameEmbedding", "ClipEncoder", "ImageEncoder", "PatchEncoder",

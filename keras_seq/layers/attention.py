@@ -7,7 +7,7 @@ import keras
 from keras import ops
 
 from keras_seq.layers import chunked, masks, positions
-from keras_seq.layers.core import Linear, dot, register
+from keras_seq.layers.core import Dropout, Linear, dot, register
 
 MASKED = -1e9  # finite, so that no arithmetic on a masked score gives NaN; exp() of it is exactly 0 in float32
 
@@ -86,7 +86,7 @@ class Attention(keras.layers.Layer):
         super().__init__(**kwargs)
         self.supports_masking = True
         self.position = positions.get(position)
-        self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy) if dropout else None
+        self.dropout = Dropout(dropout, dtype=self.dtype_policy) if dropout else None
 
     def build_position(self, x_shape, num_heads, head_dim):
         """Make the position's weights, unless a stack that shares it among its layers has made them."""

@@ -1,4 +1,4 @@
-"""What other layers are made of: one matrix product with weights, one without, and whole blocks."""
+"""What other layers are made of: one matrix product with weights, one without, dropout, and whole blocks."""
 
 import keras
 from keras import ops
@@ -32,6 +32,51 @@ class Linear(keras.layers.Dense):
         if self.activation is not None:
             y = self.activation(y)
         return ops.reshape(y, (*shape[:-1], self.units))
+
+
+@register
+class Dropout(keras.layers.Layer):
+    """Zeros at random while training, what is left grows by as much: y = x m / P(m = 1).
+
+    Of any shape. Random numbers cost more than all else in dropout: each one drawn serves four elements here, with a
+    byte for each, so the rate is the nearest multiple of 1/256.
+
+    Args:
+        rate: share of the elements that become zero, from 0 to below 1.
+        seed: of the draws; None for another each time.
+
+    Raises:
+        ValueError: for a rate outside.
+
+    Reference: Srivastava et al. 2014.
+
+    Example:
+
+    >>> import numpy as np
+    >>> from keras_seq.layers import Dropout
+    >>> y = Dropout(0.5, seed=1)(np.ones((3, 100), "float32"), training=True)
+    >>> sorted(set(np.array(y).ravel().tolist()))
+    [0.0, 2.0]
+    """
+
+    def __init__(self, rate, seed=None, **kwargs):
+        super().__init__(**kwargs)
+        if not 0 <= rate < 1:
+            raise ValueError(f"Dropout expects a rate from 0 to below 1; got {rate}.")
+        self.supports_masking = True
+        self.rate = rate
+        self.least = min(round(256 * rate), 255)  # a byte below it drops its element
+        self.random = keras.random.SeedGenerator(seed) if self.least else None
+        self.built = True
+
+    def call(self, x, training=None):
+        if not training or not self.least:
+            return x
+        size = ops.size(x)
+        draws = keras.random.randint(((size + 3) // 4,), -(2**31), 2**31 - 1, dtype="int32", seed=self.random)
+        drawn = ops.reshape(ops.view(draws, "uint8"), (-1,))[:size]
+        keep = ops.reshape(drawn, ops.shape(x)) >= ops.cast(self.least, "uint8")
+        return x * (ops.cast(keep, x.dtype) * ops.cast(256 / (256 - self.least), x.dtype))
 
 
 def dot(q, k):

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_seq.layers.core import Linear, register
+from keras_seq.layers.core import Dropout, Linear, register
 from keras_seq.layers.embeddings import PatchEmbedding
 from keras_seq.layers.transformer import TransformerEncoder, normalization
 
@@ -63,7 +63,7 @@ class ImageEncoder(RegionEncoder):
     def __init__(self, dim, widths=(48, 96, 192), depth=1, dropout=0.0, **kwargs):
         super().__init__(**kwargs)
         self.dim, self.widths, self.depth = dim, tuple(widths), depth
-        self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy) if dropout else None
+        self.dropout = Dropout(dropout, dtype=self.dtype_policy) if dropout else None
 
     def grid(self, height, width):
         scale = 2 ** len(self.widths)

@@ -5,7 +5,7 @@ from keras import ops
 
 from keras_seq.layers import attention as attentions
 from keras_seq.layers import masks
-from keras_seq.layers.core import Linear, register
+from keras_seq.layers.core import Dropout, Linear, register
 
 CELLS = {
     "rnn": (keras.layers.SimpleRNN, ("h",)),
@@ -67,7 +67,7 @@ class RecurrentEncoder(keras.layers.Layer):
             recurrent(cell, units, go_backwards=True, dtype=dtype, name=f"backward_{i}")
             for i in range(num_layers if bidirectional else 0)
         ]
-        self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy) if dropout else None
+        self.dropout = Dropout(dropout, dtype=self.dtype_policy) if dropout else None
 
     def build(self, x_shape):
         width = x_shape[-1]
@@ -143,7 +143,7 @@ class RecurrentDecoder(keras.layers.Layer):
         dtype = self.dtype_policy
         self.layers = [recurrent(cell, units, dtype=dtype, name=f"layer_{i}") for i in range(num_layers)]
         self.attention = None if attention in (None, "none") else attentions.get(self.options(attention), dtype=dtype)
-        self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy) if dropout else None
+        self.dropout = Dropout(dropout, dtype=self.dtype_policy) if dropout else None
         if feed_context and self.attention is None:
             raise ValueError("feed_context=True needs an attention to find a context with; got attention=None.")
         if feed_context and self.attention.dropout is not None:

@@ -6,7 +6,7 @@ from keras import ops
 from keras_seq.layers import attention as attentions
 from keras_seq.layers import masks, positions
 from keras_seq.layers.attention import MultiHeadAttention, divide, per_head
-from keras_seq.layers.core import Linear, register
+from keras_seq.layers.core import Dropout, Linear, register
 from keras_seq.layers.sparse import SELF_ATTENTIONS
 
 
@@ -38,7 +38,7 @@ class FeedForward(keras.layers.Layer):
         self.supports_masking = True
         self.mlp_dim, self.activation = mlp_dim, activation
         self.bend = None if activation == "swiglu" else keras.activations.get(activation)
-        self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy) if dropout else None
+        self.dropout = Dropout(dropout, dtype=self.dtype_policy) if dropout else None
 
     def build(self, x_shape):
         gated = self.activation == "swiglu"
@@ -130,7 +130,7 @@ class Block(keras.layers.Layer):
         self.cross_attention = MultiHeadAttention(num_heads, head_dim, kv_heads, dtype=dtype) if cross else None
         self.feed_forward = FeedForward(mlp_dim, activation, dtype=dtype)
         self.norms = [normalization(norm, epsilon, dtype) for _ in range(3 if cross else 2)]
-        self.dropouts = [keras.layers.Dropout(dropout, dtype=dtype) for _ in self.norms] if dropout else None
+        self.dropouts = [Dropout(dropout, dtype=dtype) for _ in self.norms] if dropout else None
 
     def build(self, x_shape, context_shape=None):
         self.self_attention.build(x_shape)
@@ -193,7 +193,7 @@ class Stack(keras.layers.Layer):
         self.supports_masking = True
         self.num_heads, self.kv_heads, self.head_dim = num_heads, kv_heads or num_heads, head_dim
         self.position = positions.get(position, max_length=max_length, bidirectional=not self.is_decoder)
-        self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy) if dropout else None
+        self.dropout = Dropout(dropout, dtype=self.dtype_policy) if dropout else None
         self.blocks = [
             Block(
                 num_heads, mlp_dim, self.is_decoder, head_dim, kv_heads, self.position, activation,

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_seq.layers.core import Linear, register
+from keras_seq.layers.core import Dropout, Linear, register
 from keras_seq.layers.embeddings import TokenEmbedding
 from keras_seq.layers.recurrent import RecurrentDecoder
 from keras_seq.layers.transformer import TransformerDecoder
@@ -128,7 +128,7 @@ class RecurrentCaptioner(Captioner):
         }  # fmt: skip
         self.options |= stack
         self.decoder = RecurrentDecoder(**stack, dtype=self.dtype_policy, name="decoder")
-        self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
+        self.dropout = Dropout(dropout, dtype=self.dtype_policy)
         self.to_embedding = Linear(self.dim, dtype=self.dtype_policy, name="to_embedding")
         self.build()
 

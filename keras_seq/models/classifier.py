@@ -8,7 +8,7 @@ import keras
 from keras import ops
 
 from keras_seq.layers import masks
-from keras_seq.layers.core import Linear, register
+from keras_seq.layers.core import Dropout, Linear, register
 from keras_seq.layers.embeddings import TokenEmbedding
 from keras_seq.layers.recurrent import RecurrentEncoder
 from keras_seq.layers.transformer import TransformerEncoder
@@ -73,7 +73,7 @@ class Classifier(Answering):
         self.share, rows = share, vocab_size if share is None else max(share) + 1
         dtype = self.dtype_policy
         self.embedding = TokenEmbedding(rows, dim, dtype=dtype, name="embedding")
-        self.dropout = keras.layers.Dropout(dropout, dtype=dtype)
+        self.dropout = Dropout(dropout, dtype=dtype)
         self.classify = Linear(num_classes, dtype="float32", name="classify")
 
     def build(self, input_shape=None):

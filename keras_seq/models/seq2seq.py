@@ -5,11 +5,10 @@
     call(inputs) = step(target, 0, *start)  teacher forcing is one long step
 """
 
-import keras
 from keras import ops
 
 from keras_seq.layers import masks
-from keras_seq.layers.core import Linear, register
+from keras_seq.layers.core import Dropout, Linear, register
 from keras_seq.layers.embeddings import TokenEmbedding
 from keras_seq.layers.recurrent import RecurrentDecoder, RecurrentEncoder
 from keras_seq.layers.transformer import TransformerDecoder, TransformerEncoder
@@ -202,7 +201,7 @@ class RecurrentSeq2Seq(Seq2Seq):
         self.decoder = RecurrentDecoder(
             units, num_layers, cell, attention, dropout, feed_context=feed_context, dtype=dtype, name="decoder"
         )
-        self.dropout = keras.layers.Dropout(dropout, dtype=dtype)
+        self.dropout = Dropout(dropout, dtype=dtype)
         self.to_embedding = Linear(dim, dtype=dtype, name="to_embedding") if units != dim else None
         self.context_dim = units
         self.build()

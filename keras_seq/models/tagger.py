@@ -9,7 +9,7 @@ import keras
 from keras import ops
 
 from keras_seq.layers import masks
-from keras_seq.layers.core import Linear, register
+from keras_seq.layers.core import Dropout, Linear, register
 from keras_seq.layers.recurrent import CELLS, RecurrentEncoder, advance
 from keras_seq.layers.transformer import TransformerEncoder
 from keras_seq.models.base import Model
@@ -42,7 +42,7 @@ class Tagger(Model):
         self.options = {
             "num_classes": num_classes, "frame_shape": list(frame_shape), "causal": causal, "dropout": dropout,
         }  # fmt: skip
-        self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
+        self.dropout = Dropout(dropout, dtype=self.dtype_policy)
         self.classify = Linear(num_classes, dtype="float32", name="classify")
 
     def build(self, input_shape=None):
