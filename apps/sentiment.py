@@ -47,7 +47,7 @@ class Config:
     max_length: int = 128  # pieces of a text; what comes after is not read
     test: int = 2000  # rows held out of your own data for the test, a tenth at most; the pack has its own
     epochs: int = 6  # passes over the training data; the schedule ends with the last
-    patience: int = 3  # epochs without a better validation loss before training stops
+    patience: int = 3  # epochs without a better validation before training stops: log loss, or the error of numbers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -344,7 +344,7 @@ def export(config, model, assets, folder, examples, options):
 
 APP = App(
     "sentiment", Config, data, model, predict, evaluate, preview, export,
-    predict_options=Predict, export_options=Export, shown=10**6,
+    predict_options=Predict, export_options=Export, shown=10**6, monitor=("val_log_loss", "val_rmse"),
     about="The pack's texts are English: film reviews, tweets, product reviews and editorials of 2004 to 2014.",
 )  # fmt: skip
 

@@ -121,7 +121,7 @@ def test_the_best_weights_are_kept_not_the_last(tmp_path):
         seen.append([np.array(v) for v in model.trainable_variables])
         return Preview({"score": {1: 0.1, 2: 0.9, 3: 0.5}.get(len(seen), 0.4)})
 
-    app = dataclasses.replace(APP, preview=preview, monitor="score", mode="max")
+    app = dataclasses.replace(APP, preview=preview, monitor=("not_there", "score"), mode="max")
     assert train(tmp_path, "--patience", 2, "--epochs", 9, app=app) == 0
     training = metrics(tmp_path)["training"]
     assert (training["epochs"], training["best_epoch"], training["best"]) == (4, 2, 0.9)

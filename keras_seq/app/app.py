@@ -109,8 +109,8 @@ class App:
             `report["text"]` is what a person reads of it. Or None.
         read: `read(config, path) -> examples`, for `evaluate --input FILE`, or None.
         predict_options, export_options: dataclasses whose fields become flags, like those of Config.
-        monitor, mode: the metric (of `fit`, or a scalar of the preview) that says which weights are best; "min" or
-            "max".
+        monitor, mode: the metric (of `fit`, or a scalar of the preview) that says which weights are best, or several,
+            of which the first that is there does; "min" or "max".
         about: Markdown for the end of the model card: origin and licence of the data, limits.
         shown: test examples whose figures a training leaves; only a few where each has a figure of its own.
         batch: texts handed to `predict` at once.
@@ -128,7 +128,7 @@ class App:
     read: collections.abc.Callable | None = None
     predict_options: type | None = None
     export_options: type | None = None
-    monitor: str = "val_loss"
+    monitor: str | tuple[str, ...] = "val_loss"
     mode: str = "min"
     about: str = ""
     shown: int = 3

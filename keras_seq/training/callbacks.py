@@ -85,11 +85,12 @@ class Keeper(keras.callbacks.Callback):
         state: the State that is updated.
         facts: plain data stored in the checkpoint (config and run options).
         files: {name: content or None} written beside the best weights: config, assets; None removes a stale file.
-        monitor, mode: the metric that decides which weights are best, and "min" or "max".
+        monitor, mode: the metric that decides which weights are best, or several, of which the first that is there
+            does; and "min" or "max".
         patience: epochs without a better value before training stops; 0 never stops.
     """
 
-    def __init__(self, folder: Path, state: State, facts: dict, files: dict, monitor: str, mode: str, patience: int):
+    def __init__(self, folder, state: State, facts: dict, files: dict, monitor: str | tuple, mode: str, patience: int):
         super().__init__()
         self.folder, self.state, self.facts, self.files = Path(folder), state, facts, files
         self.monitor, self.mode, self.patience = monitor, mode, patience
@@ -121,10 +122,9 @@ class Keeper(keras.callbacks.Callback):
         Raises:
             ValueError: for a metric that is not there.
         """
-        if self.monitor in logs:
-            return self.monitor
-        if self.monitor == "val_loss":
-            return "loss"
+        asked = [self.monitor] if isinstance(self.monitor, str) else self.monitor
+        if found := next((name for name in asked if name in logs), "loss" if "val_loss" in asked else None):
+            return found
         names = ", ".join(logs)
         raise ValueError(f"expected monitor to be one of {names}, got {self.monitor!r}: change it in App(...)")
 
