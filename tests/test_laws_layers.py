@@ -191,6 +191,16 @@ def test_the_gradient_of_dropout_goes_where_its_output_comes_from():
     close(checks.gradient(lambda x: ops.sum(layer(x, training=True)), x), kept)
 
 
+def test_dropout_of_any_length_in_fit():
+    """No size but the last is known when `fit` compiles."""
+    x = keras.Input((None, 5))
+    model = keras.Model(x, layers.Dropout(0.5)(x))
+    model.compile("sgd", "mse")
+    batches = ((np.ones((b, t, 5), "float32"), np.ones((b, t, 5), "float32")) for b, t in ((3, 7), (2, 11), (5, 13)))
+    loss = model.fit(batches, shuffle=False, verbose=0).history["loss"][0]
+    assert loss == pytest.approx(1, abs=0.01)  # every element is 0 or 2
+
+
 @pytest.mark.parametrize("rate", [-0.1, 1.0])
 def test_dropout_refuses_rates_outside(rate):
     with pytest.raises(ValueError, match="from 0 to below 1"):

@@ -73,7 +73,8 @@ class Dropout(keras.layers.Layer):
         if not training or not self.least:
             return x
         size = ops.size(x)
-        draws = keras.random.randint(((size + 3) // 4,), -(2**31), 2**31 - 1, dtype="int32", seed=self.random)
+        shape = ((size + 3) // 4, 1)  # `view` wants to know the last axis when it compiles
+        draws = keras.random.randint(shape, -(2**31), 2**31 - 1, dtype="int32", seed=self.random)
         drawn = ops.reshape(ops.view(draws, "uint8"), (-1,))[:size]
         keep = ops.reshape(drawn, ops.shape(x)) >= ops.cast(self.least, "uint8")
         return x * (ops.cast(keep, x.dtype) * ops.cast(256 / (256 - self.least), x.dtype))
