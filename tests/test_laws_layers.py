@@ -191,14 +191,14 @@ def test_the_gradient_of_dropout_goes_where_its_output_comes_from():
     close(checks.gradient(lambda x: ops.sum(layer(x, training=True)), x), kept)
 
 
-def test_dropout_of_any_length_in_fit():
-    """No size but the last is known when `fit` compiles."""
-    x = keras.Input((None, 5))
-    model = keras.Model(x, layers.Dropout(0.5)(x))
-    model.compile("sgd", "mse")
-    batches = ((np.ones((b, t, 5), "float32"), np.ones((b, t, 5), "float32")) for b, t in ((3, 7), (2, 11), (5, 13)))
-    loss = model.fit(batches, shuffle=False, verbose=0).history["loss"][0]
-    assert loss == pytest.approx(1, abs=0.01)  # every element is 0 or 2
+@pytest.mark.tensorflow  # the only backend that compiles open shapes
+def test_dropout_of_any_length():
+    """`fit` compiles for sizes that it does not know, all but the last."""
+    import tensorflow as tf
+
+    layer = layers.Dropout(0.5)
+    drop = tf.function(lambda x: layer(x, training=True), input_signature=[tf.TensorSpec((None, None, 5))])
+    assert {float(y) for y in array(drop(np.ones((11, 13, 5), "float32"))).ravel()} == {0.0, 2.0}
 
 
 @pytest.mark.parametrize("rate", [-0.1, 1.0])
