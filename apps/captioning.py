@@ -25,7 +25,7 @@ class Config:
     data: str = ""  # a folder with pictures and captions.csv (columns picture and caption), or with COCO's annotations; default: the emoji that come with the app
     encoder: Literal["cnn", "vit"] = "cnn"  # what looks: a residual network, or patches and attention, which wants more data
     model: Literal["transformer", "lstm"] = "transformer"  # what writes
-    attention: Literal["additive", "dot", "multi_head"] = "additive"  # of the LSTM
+    attention: Literal["additive", "general", "multi_head"] = "additive"  # of the LSTM
     size: int = 48  # height and width of a picture, in pixels; a multiple of 8
     vocab_size: int = 2000  # pieces of words: few names, so that most words are a piece of their own
     dim: int = 192  # width of regions and of words

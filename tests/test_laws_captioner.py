@@ -34,7 +34,7 @@ MODELS = {
     "cnn_transformer": lambda: transformer(cnn(), CNN),
     "vit_transformer": lambda: transformer(vit(), VIT, position="sinusoidal"),
     "cnn_lstm": lambda: recurrent(cnn(), CNN),
-    "vit_gru": lambda: recurrent(vit(), VIT, cell="gru", num_layers=2, attention="dot"),
+    "vit_gru": lambda: recurrent(vit(), VIT, cell="gru", num_layers=2, attention="general"),
     "cnn_bahdanau": lambda: recurrent(cnn(), CNN, feed_context=True, dropout=0.0),
 }
 every_model = pytest.mark.parametrize("name", MODELS)

@@ -27,7 +27,7 @@ MODELS = {
     "transformer_local": (transformer, {"attention": {"name": "local", "window": 3}, "position": "rotary"}),
     "transformer_two_vocabularies": (transformer, {"target_vocab_size": 29}),
     "lstm_additive": (recurrent, {}),
-    "lstm_dot": (recurrent, {"attention": "dot"}),
+    "lstm_general": (recurrent, {"attention": "general"}),
     "lstm_multi_head": (recurrent, {"attention": {"name": "multi_head", "num_heads": 2}}),
     "lstm_none": (recurrent, {"attention": "none"}),
     "lstm_one_way": (recurrent, {"bidirectional": False, "num_layers": 1}),

@@ -188,7 +188,7 @@ def test_block_equals_the_encoder_layer_of_torch(norm_first, activation, causal)
     from_torch(ours, weights)
     sees = np.broadcast_to(CAUSAL if causal else True, (T, T))
     expected = in_torch(theirs, x, src_mask=sees, src_key_padding_mask=KEEP_X)
-    found = array(ours(x, attention_mask=sees & KEEP_X[:, None, None])[0])
+    found = array(ours(x, attention_mask=np.broadcast_to(sees, (B, T, T)), x_mask=KEEP_X))
     close(found[KEEP_X], expected[KEEP_X], 2e-5)
 
 
@@ -203,7 +203,7 @@ def test_cross_block_equals_the_decoder_layer_of_torch(norm_first, activation):
     ours(x, context)
     from_torch(ours, weights)
     expected = in_torch(theirs, x, context, tgt_mask=CAUSAL, memory_key_padding_mask=KEEP)
-    found = ours(x, context, attention_mask=CAUSAL[None, None], memory_mask=KEEP[:, None, None])[0]
+    found = ours(x, context, causal=True, context_mask=KEEP)
     close(found, expected, 2e-5)
 
 

@@ -79,7 +79,7 @@ made = {}
 
 def inputs(name):
     """x (B, T, D) and context (B, S, E); a plain product needs a context of U features."""
-    return tensor(B, T, D), tensor(B, S, U if "scaled" in name else E, seed=1)
+    return tensor(B, T, D), tensor(B, S, U if "dot" in name else E, seed=1)
 
 
 def decoder(name):

@@ -234,12 +234,13 @@ def test_an_encoder_takes_a_kind_of_attention(name):
 
 
 def test_a_block_by_itself_takes_a_kind_of_attention():
-    x = tensor(B, 11, 12)
+    x, keep = tensor(B, 11, 12), padded(11)
     block = layers.Block(3, 13, attention=ATTENTIONS["local"])
-    y, _, weights = checks.shake_built(block, x)(x)
-    assert weights == {"self": None}
-    sees = block.self_attention.make_mask(arange(11), arange(11), dense=True)
-    close(y, block(x, attention_mask=sees)[0], 1e-5)
+    y = checks.shake_built(block, x)(x, causal=True, x_mask=keep)
+    again, weights = block(x, causal=True, x_mask=keep, return_attention_weights=True)
+    close(y, again, 1e-5)
+    sees = seen(block.self_attention, 11, causal=True) & keep[:, None]
+    np.testing.assert_array_equal(array(weights["self"])[:, 0] > 0, sees)
 
 
 def largest(graph):

@@ -7,7 +7,7 @@ import keras
 from keras import ops
 
 from keras_seq.layers import chunked, masks, positions
-from keras_seq.layers.core import Dropout, Linear, dot, register
+from keras_seq.layers.core import Dropout, Layer, Linear, dot, register
 
 MASKED = -1e9  # finite, so that no arithmetic on a masked score gives NaN; exp() of it is exactly 0 in float32
 
@@ -64,7 +64,7 @@ class Rule:
     sees: Any = None
 
 
-class Attention(keras.layers.Layer):
+class Attention(Layer):
     """What all attention layers share; a kind defines `query`, `project`, `scores` and `output`.
 
     Heads are (B, N, T, H) throughout; layers with one head have N = 1.

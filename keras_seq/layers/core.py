@@ -9,6 +9,21 @@ def register(cls):
     return keras.saving.register_keras_serializable(package="keras_seq")(cls)
 
 
+class Layer(keras.layers.Layer):
+    """What our layers are made of: a Keras layer whose output shapes are those of its `call`, tried out on symbols."""
+
+    def compute_output_shape(self, *shapes, **options):
+        """Shapes in, None where a size is open -> the shape of what `call` gives, or a nest of them; builds the layer.
+
+        Options are those of `call`: with `return_attention_weights=True` the shapes of the weights come too.
+        """
+        symbols = [keras.KerasTensor(shape, self.compute_dtype) for shape in shapes]
+        return keras.tree.map_structure(lambda y: tuple(y.shape), self(*symbols, **options))
+
+    def compute_output_spec(self, *args, **kwargs):
+        return keras.Operation.compute_output_spec(self, *args, **kwargs)  # not by the shape alone, as Keras would
+
+
 @register
 class Linear(keras.layers.Dense):
     """`keras.layers.Dense` computed as one 2-D product: y = x W + b.
@@ -35,7 +50,7 @@ class Linear(keras.layers.Dense):
 
 
 @register
-class Dropout(keras.layers.Layer):
+class Dropout(Layer):
     """Zeros at random while training, what is left grows by as much: y = x m / P(m = 1).
 
     Of any shape. Random numbers cost more than all else in dropout: each one drawn serves four elements here, with a

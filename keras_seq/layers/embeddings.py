@@ -61,6 +61,9 @@ class TokenEmbedding(keras.layers.Layer):
         y = ops.matmul(ops.reshape(x, (-1, self.dim)), ops.transpose(table))
         return ops.reshape(y, (*shape[:-1], self.vocab_size))
 
+    def compute_output_shape(self, tokens_shape):
+        return (*tokens_shape, self.dim)
+
     def compute_mask(self, tokens, mask=None):
         return None if self.pad is None else masks.padding_mask(tokens, self.pad)
 

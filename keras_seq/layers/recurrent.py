@@ -5,7 +5,7 @@ from keras import ops
 
 from keras_seq.layers import attention as attentions
 from keras_seq.layers import masks
-from keras_seq.layers.core import Dropout, Linear, register
+from keras_seq.layers.core import Dropout, Layer, Linear, register
 
 CELLS = {
     "rnn": (keras.layers.SimpleRNN, ("h",)),
@@ -22,7 +22,7 @@ def recurrent(cell, units, **options):
 
 
 @register
-class RecurrentEncoder(keras.layers.Layer):
+class RecurrentEncoder(Layer):
     """A stack of recurrent layers over a sequence, forwards or both ways: h_t = cell(x_t, h_{t-1}).
 
     On a GPU Keras runs each LSTM and GRU as one cuDNN kernel where it can, masks of padding at the end included.
@@ -91,7 +91,7 @@ class RecurrentEncoder(keras.layers.Layer):
 
 
 @register
-class RecurrentDecoder(keras.layers.Layer):
+class RecurrentDecoder(Layer):
     """A stack of recurrent layers that begins with an encoder's last state and attends to its outputs.
 
     s_t = cell(x_t, s_{t-1}), c_t = attention(s_t, context), y_t = tanh(W [s_t; c_t]): attention after the loop, for all
@@ -103,7 +103,8 @@ class RecurrentDecoder(keras.layers.Layer):
         units: U.
         num_layers: L, as many as the encoder has.
         cell: "rnn", "gru" or "lstm".
-        attention: "additive", "general" (or "dot": q · W k), "scaled_dot", "multi_head", {"name", options}, or None.
+        attention: "additive", "dot" or "scaled_dot" (for a context of U features), "general" (of any), "multi_head",
+            {"name", options}, or None.
         dropout: rate on the input of each layer.
         residual: whether layers from the second on add their input to their output.
         feed_context: whether the context found at a step enters the next one.
@@ -151,9 +152,8 @@ class RecurrentDecoder(keras.layers.Layer):
 
     @staticmethod
     def options(attention):
-        """A plain name with what suits a decoder: a dot product with a matrix, because the context may be wider."""
+        """A plain name as a name and options; "dot" and "additive" are names already."""
         return {
-            "dot": {"name": "dot", "score": "general"},
             "general": {"name": "dot", "score": "general"},
             "scaled_dot": {"name": "dot", "score": "scaled_dot"},
             "multi_head": {"name": "multi_head", "num_heads": 4},

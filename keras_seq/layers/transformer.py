@@ -5,13 +5,13 @@ from keras import ops
 
 from keras_seq.layers import attention as attentions
 from keras_seq.layers import masks, positions
-from keras_seq.layers.attention import MultiHeadAttention, divide, per_head
-from keras_seq.layers.core import Dropout, Linear, register
+from keras_seq.layers.attention import MultiHeadAttention, divide
+from keras_seq.layers.core import Dropout, Layer, Linear, register
 from keras_seq.layers.sparse import SELF_ATTENTIONS
 
 
 @register
-class FeedForward(keras.layers.Layer):
+class FeedForward(Layer):
     """Two matrices with a bend between them: W2 f(W1 x); for "swiglu" W2 (silu(W1 x) * W3 x).
 
     (B, T, D) -> (B, T, D).
@@ -68,7 +68,7 @@ def normalization(norm, epsilon, dtype):
 
 
 @register
-class Block(keras.layers.Layer):
+class Block(Layer):
     """Self-attention, attention to a memory if `cross`, feed-forward; each with a residual and a normalisation.
 
     norm_first: x + f(norm(x)) (easier to train); otherwise norm(x + f(x)), as in the paper.
@@ -89,18 +89,17 @@ class Block(keras.layers.Layer):
             {"name": "multi_head", "chunk": 256}, {"name": "local", "window": 128}, ...; see `sparse.SELF_ATTENTIONS`.
 
     Call arguments:
-        x: (B, T, D).
-        context: (B, S, E) for cross blocks, unless `memory` is given.
-        attention_mask: what `self_attention.make_mask` makes, or bool, broadcastable to (B, N, T, S), where the kind
-            of attention takes one.
-        memory: {"k", "v"} (B, N, S, H), a context already projected by `cross_attention.project`.
-        memory_mask: bool, broadcastable to (B, N, T, S), for the context.
-        q_pos, k_pos: int32 (b, T), (b, S), positions of queries and keys of the self-attention.
-        state: {"k", "v"} (B, M, L, H), keys and values so far, M = kv_heads; new ones go to `index`.
-        index: position of x[:, 0] in the state.
+        x: (B, T, D); its Keras mask is honoured, and that of the context.
+        context: (B, S, E), what a cross block also attends to.
+        attention_mask: bool (B, T, T) or (b, n, T, T), True = may attend, where the kind of attention takes one.
+        causal: whether a token sees itself and what is before it only.
+        return_attention_weights: whether to return {"self": (B, N, T, T), "cross": (B, N, T, S)} too.
 
     Returns:
-        x (B, T, D), the new state (None without one), and the attention weights {"self", "cross"}.
+        (B, T, D).
+
+    Raises:
+        ValueError: for an unknown norm; for a context without `cross`, or the other way round.
 
     Reference: Vaswani et al. 2017; pre-norm: Xiong et al. 2020.
 
@@ -108,7 +107,7 @@ class Block(keras.layers.Layer):
 
     >>> import numpy as np
     >>> from keras_seq import layers
-    >>> y, state, weights = layers.Block(4, 16)(np.ones((2, 5, 8), "float32"))
+    >>> y, weights = layers.Block(4, 16)(np.ones((2, 5, 8), "float32"), return_attention_weights=True)
     >>> tuple(y.shape), tuple(weights["self"].shape)
     ((2, 5, 8), (2, 4, 5, 5))
     """
@@ -140,13 +139,35 @@ class Block(keras.layers.Layer):
             layer.build(x_shape)
 
     def call(
-        self, x, context=None, attention_mask=None, memory=None, memory_mask=None,
-        q_pos=None, k_pos=None, state=None, index=None,
+        self, x, context=None, attention_mask=None, causal=False, return_attention_weights=False,
+        x_mask=None, context_mask=None, mask=None,
     ):  # fmt: skip
-        q_pos = masks.positions(ops.shape(x)[1]) if q_pos is None else q_pos
-        k_pos = q_pos if k_pos is None else k_pos
-        if attention_mask is None:
-            attention_mask = self.self_attention.make_mask(q_pos, k_pos, dense=state is not None)
+        if (context is None) != (self.cross_attention is None):
+            raise ValueError("a block takes a context if it was made with cross=True, and only then.")
+        pos, key_mask = masks.positions(ops.shape(x)[1]), masks.of_keras(x_mask, mask)
+        sees = self.self_attention.make_mask(
+            pos, pos, key_mask, causal, attention_mask, dense=return_attention_weights
+        )  # fmt: skip
+        memory = None if context is None else self.cross_attention.project(context)
+        memory_mask = None if context_mask is None else ops.expand_dims(ops.cast(context_mask, "bool"), (1, 2))
+        x, _, weights = self.run(x, sees, memory, memory_mask, pos, pos)
+        return (x, weights) if return_attention_weights else x
+
+    def run(self, x, sees, memory=None, memory_mask=None, q_pos=None, k_pos=None, state=None, index=None):
+        """What a stack does with its blocks.
+
+        Args:
+            x: (B, T, D).
+            sees: what `self_attention.make_mask` makes.
+            memory: {"k", "v"} (B, N, S, H), a context projected by `cross_attention.project`.
+            memory_mask: bool, broadcastable to (B, N, T, S), for the context.
+            q_pos, k_pos: int32 (b, T), (b, S), positions of queries and keys of the self-attention.
+            state: {"k", "v"} (B, M, L, H), keys and values so far, M = kv_heads; new ones go to `index`.
+            index: position of x[:, 0] in the state.
+
+        Returns:
+            x (B, T, D), the new state (None without one), and the attention weights {"self", "cross"}.
+        """
         weights = {}
 
         def self_attention(x):
@@ -154,13 +175,12 @@ class Block(keras.layers.Layer):
             q, kv = self.self_attention.heads(x, q_pos)
             if state is not None:
                 kv = state = write(state, kv, index)
-            y, weights["self"] = self.self_attention.attend(q, kv, per_head(attention_mask), q_pos, k_pos)
+            y, weights["self"] = self.self_attention.attend(q, kv, sees, q_pos, k_pos)
             return y
 
         def cross_attention(x):
-            kv = self.cross_attention.project(context) if memory is None else memory
             q = self.cross_attention.query(x)
-            y, weights["cross"] = self.cross_attention.attend(q, kv, per_head(memory_mask))
+            y, weights["cross"] = self.cross_attention.attend(q, memory, memory_mask)
             return y
 
         x = self.residual(0, x, self_attention)
@@ -182,7 +202,7 @@ def write(cache, new, index):
     }
 
 
-class Stack(keras.layers.Layer):
+class Stack(Layer):
     """What encoder and decoder share: a position encoding, blocks, and a last normalisation where blocks norm first."""
 
     def __init__(
@@ -219,7 +239,7 @@ class Stack(keras.layers.Layer):
 
     def enter(self, x, pos):
         """Add positions to embeddings (B, T, D)."""
-        x = self.position.add(x, pos)
+        x = self.position.add(ops.cast(x, self.compute_dtype), pos)
         return x if self.dropout is None else self.dropout(x)
 
     def leave(self, x):
@@ -264,7 +284,7 @@ class TransformerEncoder(Stack):
         sees = self.make_mask(pos, pos, key_mask, causal, attention_mask, dense=return_attention_weights)
         x, maps = self.enter(x, pos), []
         for block in self.blocks:
-            x, _, weights = block(x, attention_mask=sees, q_pos=pos, k_pos=pos)
+            x, _, weights = block.run(x, sees, q_pos=pos, k_pos=pos)
             maps.append(weights["self"])
         x = self.leave(x)
         return (x, maps) if return_attention_weights else x
@@ -323,14 +343,11 @@ class TransformerDecoder(Stack):
         """`step` with the attention weights {"self", "cross"} of each layer as a third result."""
         q_pos = masks.positions(ops.shape(x)[1], index)
         k_pos = q_pos if state[0] is None else masks.positions(state[0]["k"].shape[2])
-        mask = self.make_mask(q_pos, k_pos, causal=True, dense=state[0] is not None)
+        sees = self.make_mask(q_pos, k_pos, causal=True, dense=state[0] is not None)
         memory_mask = ops.expand_dims(memory["mask"], (1, 2))
         x, states, maps = self.enter(x, q_pos), [], []
         for block, kv, old in zip(self.blocks, memory["kv"], state):
-            x, new, weights = block(
-                x, attention_mask=mask, memory=kv, memory_mask=memory_mask,
-                q_pos=q_pos, k_pos=k_pos, state=old, index=index,
-            )  # fmt: skip
+            x, new, weights = block.run(x, sees, kv, memory_mask, q_pos, k_pos, old, index)
             states.append(new)
             maps.append(weights)
         return self.leave(x), states, maps

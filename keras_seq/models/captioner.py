@@ -101,7 +101,7 @@ class RecurrentCaptioner(Captioner):
         units: U, of the decoder.
         num_layers: L.
         cell: rnn, gru or lstm.
-        attention: additive, dot, general, scaled_dot, multi_head or none.
+        attention: additive, general, multi_head or none; dot or scaled_dot for regions of U features.
         dropout: rate.
         feed_context: whether what was looked at enters the next step (Bahdanau), not this one's output only (Luong).
 

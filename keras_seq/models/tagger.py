@@ -178,7 +178,7 @@ class TransformerTagger(Tagger):
         x, states = self.over.enter(x, q_pos), []
         for i, block in enumerate(self.over.blocks):
             room = None if state is None else grown(state[i], length)
-            x, room, _ = block(x, attention_mask=sees, q_pos=q_pos, k_pos=k_pos, state=room, index=before)
+            x, room, _ = block.run(x, sees, q_pos=q_pos, k_pos=k_pos, state=room, index=before)
             states.append(None if state is None else {name: part[:, :, length:] for name, part in room.items()})
         return self.over.leave(x), states
 
