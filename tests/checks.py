@@ -3,6 +3,7 @@
 A law raises AssertionError where it is broken. Sizes are distinct primes, so that a swapped axis cannot pass.
 """
 
+import functools
 import itertools
 import json
 import os
@@ -13,6 +14,8 @@ from pathlib import Path
 import keras
 import numpy as np
 from keras import ops
+
+from keras_seq import compilation
 
 ROOT = Path(__file__).parents[1]
 BACKEND = keras.backend.backend()
@@ -57,6 +60,27 @@ def copy_weights(source, target):
     """Copies by order; shapes have to match."""
     target.set_weights(source.get_weights())
     return target
+
+
+# ---------- calls ----------
+
+
+@functools.cache
+def method(model, name, *options):
+    """A method of a model, whose last arguments are the options.
+
+    On jax it is compiled as a whole, as in `fit` and `generate`: to compile op by op takes ten times as long.
+    """
+
+    def function(*args):
+        return getattr(model, name)(*args, *options)
+
+    return compilation.jit(function, model.variables) if BACKEND == "jax" else function
+
+
+def call(model, inputs):
+    """model(inputs), see `method`."""
+    return method(model, "__call__")(inputs)
 
 
 # ---------- gradients on three backends ----------
@@ -151,7 +175,11 @@ def functional_equals_eager(layer, *inputs, **options):
 
 def symbolic_shape(layer, *inputs, **options):
     """The shape promised for open sizes is the shape that comes, whatever the batch and length."""
+    shapes = [x.shape for x in inputs]
+    assert layer.compute_output_shape(*shapes) == tuple(layer(*inputs, **options).shape)
+    open_shapes = [(None, *open_shape(x)) for x in inputs]
     model = functional(layer, *inputs, **options)
+    assert layer.compute_output_shape(*open_shapes) == tuple(model.output_shape)
     for promise, y in zip(model.outputs, keras.tree.flatten(layer(*inputs, **options))):
         assert len(promise.shape) == len(y.shape)
         assert all(p in (None, n) for p, n in zip(promise.shape, y.shape)), f"{promise.shape} against {y.shape}"
@@ -221,10 +249,10 @@ def pieces(length, cuts):
 def in_steps(model, inputs, cuts, length=None):
     """Logits of the target read in pieces, the state handed from one to the next."""
     target = inputs["target"]
-    memory, state = model.start(inputs, length or target.shape[1])
+    memory, state = method(model, "start", length or target.shape[1])(inputs)
     logits = []
     for first, last in pieces(target.shape[1], cuts):
-        piece, state = model.step(target[:, first:last], first, memory, state)
+        piece, state = method(model, "step")(target[:, first:last], first, memory, state)
         logits.append(array(piece))
     return np.concatenate(logits, axis=1)
 
@@ -237,13 +265,16 @@ def split_anywhere_equals_whole(model, inputs, whole, cuts, length=None, toleran
 def padding_is_invisible(model, inputs, whole, more=3, tolerance=2e-5):
     """Padding after the source changes no logit."""
     wider = {**inputs, "source": np.pad(inputs["source"], ((0, 0), (0, more)))}
-    close(model(wider), whole, tolerance)
+    close(call(model, wider), whole, tolerance)
 
 
 def future_is_invisible(model, inputs, whole, at):
-    """Another token at position `at` of the target changes no logit before it, and some logit from there on."""
+    """Another token at position `at` of the target changes no logit before it, and some logit from there on.
+
+    `whole` is what `call` gives: no two ways of computing it agree to the last bit.
+    """
     changed = {**inputs, "target": inputs["target"].copy()}
     changed["target"][:, at] = np.where(changed["target"][:, at] == 5, 6, 5)
-    after = array(model(changed))
+    after = array(call(model, changed))
     np.testing.assert_array_equal(whole[:, :at], after[:, :at])
     assert np.abs(whole[:, at:] - after[:, at:]).max() > 1e-4

@@ -25,6 +25,7 @@ def pytest_configure(config):
     os.environ["KERAS_BACKEND"] = backend  # before anything imports keras; children inherit it
     if backend == "jax":  # jax compiles each op for each shape, here for a single use: spare it the optimising
         quick = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+        quick += " --xla_cpu_use_fusion_emitters=false"
         os.environ.setdefault("XLA_FLAGS", quick)
     settings.load_profile("few" if backend == "jax" else "keras_seq")  # jax compiles every op for every shape
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")

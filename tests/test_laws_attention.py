@@ -3,6 +3,8 @@
 import keras
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from keras import ops
 
 from keras_seq import layers
@@ -68,6 +70,36 @@ def test_a_row_with_nothing_to_attend_to_gives_zeros(dtype):
     assert not y[:, :, 2].any()
     assert not weights[:, :, 2].any()
     assert (np.abs(y).max(-1) > 0)[:, :, [0, 1, 3, 4]].all()
+
+
+ROUNDING = {"float32": 1e-5, "bfloat16": 3e-2, "float16": 4e-3}
+size = st.integers(1, 7)
+
+
+@given(size, size, size, size, size, st.sampled_from(list(ROUNDING)), st.floats(0, 1), st.sampled_from([1, 30]))
+def test_attend_is_the_formula_for_any_shape_mask_and_dtype(batch, n, t, s, h, dtype, share, scale):
+    """Also where rows of the mask are empty, and where scores lie so far apart that one key takes all."""
+    scores, values = (ops.cast(normal(batch, n, *shape), dtype) for shape in ((t, s), (s, h)))
+    scores, mask = scores * scale, np.random.default_rng(t).random((batch, 1, t, s)) < share
+    expected = checks.attention_in_numpy(array(scores).astype("float64"), array(values).astype("float64"), mask)
+    found = attend(scores, values, mask)
+    assert {keras.backend.standardize_dtype(x.dtype) for x in found} == {dtype}
+    close(found, expected, ROUNDING[dtype])
+    assert not array(found[0])[~np.broadcast_to(mask.any(-1), (batch, n, t))].any()
+
+
+@given(size, size, size, st.booleans(), st.none() | size, st.booleans(), st.integers(0, 9))
+def test_masks_are_all_of_their_rules(batch, t, s, causal, window, padded, start):
+    q_pos, k_pos = arange(t, start), arange(s)
+    keep = np.random.default_rng(s).random((batch, s)) < 0.6 if padded else None
+    i, j = q_pos[0][:, None], k_pos[0]
+    expected = (j <= i) | (not causal)
+    expected = expected & (abs(i - j) < (window or 99)) & (True if keep is None else keep[:, None, None])
+    expected = np.broadcast_to(expected, (batch, 1, t, s))
+    found = attention_mask(q_pos, k_pos, keep, causal, window)
+    assert (found is None) == (not causal and window is None and keep is None)
+    found = np.broadcast_to(True if found is None else array(found), expected.shape)
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_an_empty_row_has_no_gradient_and_no_nan():

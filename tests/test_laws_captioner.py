@@ -49,7 +49,7 @@ def model(name):
         target = rng.integers(4, V, (B, T), "int32")
         target[:, 0] = BOS
         inputs = {"image": rng.random((B, *net.image_shape), "float32"), "target": target}
-        made[name] = net, inputs, array(net(inputs))
+        made[name] = net, inputs, array(checks.call(net, inputs))
     return made[name]
 
 
@@ -69,10 +69,10 @@ def test_each_row_sees_its_own_picture_and_no_other(name):
     net, inputs, whole = model(name)
     other = {**inputs, "image": inputs["image"].copy()}
     other["image"][0, 3:7, 2:9] = 1 - other["image"][0, 3:7, 2:9]
-    moved = np.abs(array(net(other)) - whole).max(axis=(1, 2))
+    moved = np.abs(array(checks.call(net, other)) - whole).max(axis=(1, 2))
     assert moved[0] > 1e-4
     assert moved[1] < 1e-5
-    close(whole[:1], net({key: value[:1] for key, value in inputs.items()}), 2e-5)
+    close(whole[:1], checks.call(net, {key: value[:1] for key, value in inputs.items()}), 2e-5)
 
 
 @every_model

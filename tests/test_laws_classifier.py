@@ -46,7 +46,7 @@ def tokens():
 
 @functools.cache
 def whole(name):
-    return array(model(name)(tokens()))
+    return array(checks.call(model(name), tokens()))
 
 
 @every_model
@@ -61,12 +61,12 @@ def test_logits_are_float32_whatever_the_policy(name):
 @every_model
 def test_padding_is_invisible(name):
     wider = np.pad(tokens(), ((0, 0), (0, 4)))
-    close(model(name)(wider), whole(name), 2e-5)
+    close(checks.call(model(name), wider), whole(name), 2e-5)
 
 
 @every_model
 def test_a_row_does_not_see_its_neighbours(name):
-    close(model(name)(tokens()[:1, :3]), whole(name)[:1], 2e-5)
+    close(checks.call(model(name), tokens()[:1, :3]), whole(name)[:1], 2e-5)
 
 
 @every_model
@@ -74,12 +74,12 @@ def test_every_token_is_seen_and_their_order_too(name):
     for place in (0, S - 1):
         other = tokens()
         other[1, place] = 3 if other[1, place] != 3 else 4
-        moved = np.abs(array(model(name)(other)) - whole(name)).max(axis=1)
+        moved = np.abs(array(checks.call(model(name), other)) - whole(name)).max(axis=1)
         assert moved[1] > 1e-4
         assert moved[2] == 0
     close_to = tokens()
     close_to[1] = close_to[1, ::-1]
-    assert np.abs(array(model(name)(close_to)) - whole(name))[1].max() > 1e-4
+    assert np.abs(array(checks.call(model(name), close_to)) - whole(name))[1].max() > 1e-4
 
 
 @every_model

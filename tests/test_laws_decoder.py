@@ -49,7 +49,7 @@ def model(name):
 def whole(name):
     """What the model makes of `inputs()`, computed once."""
     if (name, "logits") not in made:
-        made[name, "logits"] = array(model(name)(inputs()))
+        made[name, "logits"] = array(checks.call(model(name), inputs()))
     return made[name, "logits"]
 
 
@@ -77,7 +77,7 @@ def test_padding_is_invisible(name):
 def test_a_row_does_not_see_its_neighbours(name):
     alone = {key: value[:1] for key, value in inputs().items()}
     alone["source"] = alone["source"][:, :3]  # without its padding
-    close(whole(name)[:1], model(name)(alone), 2e-5)
+    close(whole(name)[:1], checks.call(model(name), alone), 2e-5)
 
 
 @every_model
@@ -89,14 +89,14 @@ def test_the_future_is_invisible(name):
 def test_the_source_is_visible(name):
     other = inputs()
     other["source"][0, 2] = 5 if other["source"][0, 2] != 5 else 6
-    moved = np.abs(array(model(name)(other)) - whole(name)).max(axis=(1, 2))
+    moved = np.abs(array(checks.call(model(name), other)) - whole(name)).max(axis=(1, 2))
     assert moved[0] > 1e-4
     assert moved[1] == 0
 
 
 @every_model
 def test_attention_weights_are_distributions_over_the_source(name):
-    batch, found = inputs(), model(name).attention_weights(inputs())
+    batch, found = inputs(), checks.method(model(name), "attention_weights")(inputs())
     if name == "lstm_none":
         assert found is None
         return
@@ -110,9 +110,10 @@ def test_attention_weights_are_distributions_over_the_source(name):
 @every_model
 def test_step_takes_an_index_that_is_a_tensor(name):
     batch, m = inputs(), model(name)
-    memory, state = m.start(batch, T)
-    _, state = m.step(batch["target"][:, :2], 0, memory, state)
-    logits, _ = m.step(batch["target"][:, 2:3], ops.convert_to_tensor(2, dtype="int32"), memory, state)
+    memory, state = checks.method(m, "start", T)(batch)
+    _, state = checks.method(m, "step")(batch["target"][:, :2], 0, memory, state)
+    index = ops.convert_to_tensor(2, dtype="int32")
+    logits, _ = checks.method(m, "step")(batch["target"][:, 2:3], index, memory, state)
     close(array(logits)[:, 0], whole(name)[:, 2], 2e-5)
 
 
@@ -121,10 +122,10 @@ def test_all_weights_exist_before_the_first_call_and_all_of_them_learn(name):
     make, options = MODELS[name]
     fresh = make(**options)
     before = [w.path for w in fresh.weights]
-    fresh(inputs())
+    checks.call(fresh, inputs())
     assert [w.path for w in fresh.weights] == before
     assert len(set(before)) == len(before)
-    close(checks.copy_weights(model(name), fresh)(inputs()), whole(name), 1e-6)
+    close(checks.call(checks.copy_weights(model(name), fresh), inputs()), whole(name), 1e-6)
 
 
 # ---------- the layers by themselves ----------

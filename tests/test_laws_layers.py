@@ -109,6 +109,23 @@ def test_half_precision(name):
     checks.half_precision(lambda dtype: make(dtype=dtype), *inputs)
 
 
+@pytest.mark.tensorflow
+def test_xla_gives_the_same():
+    """All layers in one graph: XLA takes about as long for one. On jax every test of `predict` compiles with it."""
+    import tensorflow as tf
+
+    made = {name: (make(), inputs) for name, (make, inputs) in LAYERS.items()}
+    expected = {name: checks.shake_built(layer, *inputs)(*inputs) for name, (layer, inputs) in made.items()}
+
+    @tf.function(jit_compile=True, autograph=False)
+    def compiled():
+        return {name: layer(*inputs) for name, (layer, inputs) in made.items()}
+
+    found = compiled()
+    for name, y in expected.items():
+        close(found[name], y)
+
+
 @every_layer
 def test_dropout_is_for_training_only(name):
     make, inputs = LAYERS[name]

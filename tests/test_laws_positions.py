@@ -171,6 +171,27 @@ def test_alibi_is_a_straight_line():
     close(bias[0], -np.array(positions.alibi_slopes(N))[:, None, None] * away)
 
 
+@pytest.mark.parametrize(
+    ("name", "options", "says"),
+    [
+        ("relative", {"max_distance": -1}, "0 or more"),
+        ("relative_bias", {"num_buckets": 3}, "at least 4"),
+        ("relative_bias", {"num_buckets": 1, "bidirectional": False}, "at least 2"),
+        ("relative_bias", {"max_distance": 8}, "more than 8"),
+    ],
+)
+def test_sizes_that_cannot_be(name, options, says):
+    with pytest.raises(ValueError, match=says):
+        positions.get({"name": name, **options})
+
+
+@pytest.mark.parametrize("both", [True, False])
+def test_the_smallest_number_of_buckets_works(both):
+    position = positions.RelativeBias(num_buckets=4 if both else 2, max_distance=2, bidirectional=both)
+    index = array(positions.bucket(arange(9, -4), position.num_buckets, 2, both))[0]
+    np.testing.assert_array_equal(index, [1, 1, 1, 1, 0, 3, 3, 3, 3] if both else [1, 1, 1, 1, 0, 0, 0, 0, 0])
+
+
 def test_unknown_name_says_which_are_known():
     with pytest.raises(ValueError, match="sinusoidal.*learned.*rotary"):
         positions.get("rotatory")

@@ -64,6 +64,27 @@ def test_dropout_is_for_training_only():
         assert np.abs(one - other).max() > 1e-3
 
 
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_keras_is_asked_for_its_fused_kernel(cell, monkeypatch):
+    """With padding, dropout and in both directions; it is cuDNN's where there is one. A loop of our own has none."""
+    from keras.src import backend
+
+    def kernel(*args, **options):
+        asked.append(options["go_backwards"])
+        raise NotImplementedError
+
+    asked, x, context = [], normal(B, T, D), normal(B, S, E)
+    encoder = layers.RecurrentEncoder(U, 2, cell, dropout=0.1)
+    after, inside = (layers.RecurrentDecoder(U, 2, cell, dropout=0.1, feed_context=fed) for fed in (False, True))
+    monkeypatch.setattr(backend, cell, kernel)
+    encoder(x, x_mask=np.ones((B, T), bool), training=True)
+    assert asked == [False, True] * 2
+    after(x, context, training=True)
+    assert asked[4:] == [False] * 2
+    inside(x, context, training=True)
+    assert len(asked) == 6
+
+
 # ---------- attention in the loop ----------
 
 IN_THE_LOOP = {
@@ -189,7 +210,7 @@ def batch():
 
 def test_a_model_keeps_the_laws_of_decoders():
     model = checks.shake(seq2seq(num_layers=2))
-    whole = array(model(batch()))
+    whole = array(checks.call(model, batch()))
     checks.split_anywhere_equals_whole(model, batch(), whole, [1, 3])
     checks.padding_is_invisible(model, batch(), whole)
     checks.future_is_invisible(model, batch(), whole, at=3)

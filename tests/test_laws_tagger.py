@@ -5,7 +5,6 @@ import json
 import keras
 import numpy as np
 import pytest
-from keras import ops
 
 from keras_seq import layers, models
 from tests import checks
@@ -42,14 +41,14 @@ def tagger(stack, kind, causal):
     if (stack, kind, causal) not in made:
         encoder, shape, frames = FRAMES[kind]
         model = checks.shake(STACKS[stack](encoder(causal), shape, causal))
-        made[stack, kind, causal] = model, frames, array(model(frames))
+        made[stack, kind, causal] = model, frames, array(checks.call(model, frames))
     return made[stack, kind, causal]
 
 
 def in_steps(model, frames, cuts):
-    state, found = model.start(len(frames)), []
+    state, found = checks.method(model, "start", len(frames))(), []
     for first, last in checks.pieces(frames.shape[1], cuts):
-        logits, state = model.step(ops.convert_to_tensor(frames[:, first:last]), first, state)
+        logits, state = checks.method(model, "step")(frames[:, first:last], first, state)
         found.append(array(logits))
     return np.concatenate(found, axis=1)
 
@@ -67,7 +66,7 @@ def test_the_future_is_invisible(stack, kind):
     model, frames, whole = tagger(stack, kind, True)
     changed, at = frames.copy(), 7
     changed[:, at] = frames[:, at - 1] + 1
-    after = array(model(changed))
+    after = array(checks.call(model, changed))
     np.testing.assert_array_equal(after[:, :at], whole[:, :at])
     assert np.abs(after[:, at:] - whole[:, at:]).max() > 1e-4
 
@@ -77,7 +76,7 @@ def test_a_tagger_that_is_not_causal_looks_both_ways(stack, kind):
     model, frames, whole = tagger(stack, kind, False)
     changed = frames.copy()
     changed[:, 7] = frames[:, 6] + 1
-    moved = np.abs(array(model(changed)) - whole).max(axis=(0, 2)) > 1e-5
+    moved = np.abs(array(checks.call(model, changed)) - whole).max(axis=(0, 2)) > 1e-5
     assert moved[6]
     assert moved[7]
     with pytest.raises(ValueError, match="causal=True"):
@@ -89,8 +88,8 @@ def test_a_tagger_that_is_not_causal_looks_both_ways(stack, kind):
 def test_padding_is_invisible(stack, kind, causal):
     model, frames, whole = tagger(stack, kind, causal)
     short, key = 8, "tokens" if kind == "words" else "frames"
-    alone = array(model(frames[:1, :short]))
-    both = array(model({key: frames, "length": np.array([short, T], "int32")}))
+    alone = array(checks.call(model, frames[:1, :short]))
+    both = array(checks.call(model, {key: frames, "length": np.array([short, T], "int32")}))
     close(both[:1, :short], alone, 3e-5)
     close(both[1:], whole[1:], 3e-5)
 
@@ -98,7 +97,7 @@ def test_padding_is_invisible(stack, kind, causal):
 def test_the_padding_of_tokens_is_known():
     model, tokens, _ = tagger("gru", "words", False)
     padded = np.pad(tokens, ((0, 0), (0, 3)))
-    close(array(model(padded))[:, :T], array(model(tokens)), 3e-5)
+    close(array(checks.call(model, padded))[:, :T], array(checks.call(model, tokens)), 3e-5)
 
 
 @pytest.mark.parametrize("causal", [True, False])

@@ -169,6 +169,9 @@ class Relative(Position):
     Args:
         max_distance: distances are clipped to [-max_distance, max_distance].
 
+    Raises:
+        ValueError: for a negative max_distance.
+
     Reference: Shaw et al. 2018 (its term on the keys).
 
     Example:
@@ -183,6 +186,8 @@ class Relative(Position):
 
     def __init__(self, max_distance=16, **kwargs):
         super().__init__(**kwargs)
+        if max_distance < 0:
+            raise ValueError(f"max_distance must be 0 or more; got {max_distance}.")
         self.max_distance = max_distance
 
     def build(self, x_shape, num_heads=1, head_dim=None):
@@ -231,6 +236,9 @@ class RelativeBias(Position):
         max_distance: all distances from here on are one.
         bidirectional: False in causal decoders, which then spend every bucket on the past.
 
+    Raises:
+        ValueError: for fewer than four buckets (two in one direction), or a max_distance that near ones reach already.
+
     Reference: Raffel et al. 2020 (T5).
 
     Example:
@@ -246,6 +254,12 @@ class RelativeBias(Position):
     def __init__(self, num_buckets=32, max_distance=128, bidirectional=True, **kwargs):
         super().__init__(**kwargs)
         self.num_buckets, self.max_distance, self.bidirectional = num_buckets, max_distance, bidirectional
+        exact = num_buckets // (4 if bidirectional else 2)  # distances with a bucket of their own
+        if exact < 1 or max_distance <= exact:
+            raise ValueError(
+                f"num_buckets must be at least {4 if bidirectional else 2} and max_distance more than {exact}, the "
+                f"distances told apart exactly; got num_buckets={num_buckets} and max_distance={max_distance}."
+            )
 
     def build(self, x_shape, num_heads=1, head_dim=None):
         self.table = self.add_weight(name="table", shape=(self.num_buckets, num_heads), initializer=small())
