@@ -186,12 +186,13 @@ def symbolic_shape(layer, *inputs, **options):
         assert promise.shape[-1] is None or promise.shape[-1] == y.shape[-1]
 
 
-def half_precision(make, *inputs, tolerance=0.1, **options):
+def half_precision(make, *inputs, tolerance=0.1):
     """`make(dtype)` in mixed bfloat16: float32 weights, bfloat16 out, near the float32 result."""
     full, half = make("float32"), make("mixed_bfloat16")
-    expected = shake_built(full, *inputs, **options)(*inputs, **options)
-    half(*inputs, **options)
-    found = copy_weights(full, half)(*inputs, **options)
+    for layer in (full, half):
+        functional(layer, *inputs)  # builds it
+    copy_weights(shake(full), half)
+    expected, found = (method(layer, "__call__")(*inputs) for layer in (full, half))
     assert {w.dtype for w in half.trainable_weights} <= {"float32"}
     assert {keras.backend.standardize_dtype(y.dtype) for y in keras.tree.flatten(found)} == {"bfloat16"}
     close(found, expected, tolerance)
@@ -260,6 +261,18 @@ def in_steps(model, inputs, cuts, length=None):
 def split_anywhere_equals_whole(model, inputs, whole, cuts, length=None, tolerance=2e-5):
     """Training is the long case of decoding: reading in pieces gives the logits `whole` of reading at once."""
     close(in_steps(model, inputs, cuts, length), whole, tolerance)
+
+
+def a_decoder_in_steps_equals_the_whole(decoder, x, context, cuts, length=None, tolerance=2e-5):
+    """The same of a layer: x (B, T, D) at once, and in pieces with the state handed on."""
+    decoder.build(x.shape, context.shape)
+    shake(decoder)
+    memory, state = method(decoder, "start", None, length)(context)
+    rows = []
+    for first, last in pieces(x.shape[1], cuts):
+        y, state = method(decoder, "step")(x[:, first:last], first, memory, state)
+        rows.append(array(y))
+    close(np.concatenate(rows, axis=1), method(decoder, "__call__")(x, context), tolerance)
 
 
 def padding_is_invisible(model, inputs, whole, more=3, tolerance=2e-5):

@@ -1,5 +1,6 @@
 """Which backend the tests run on, and the settings of the tools they use."""
 
+import importlib.metadata
 import os
 
 import pytest
@@ -20,13 +21,19 @@ def pytest_addoption(parser):
     )
 
 
+def quick_compilation():
+    """Flags of XLA: jax compiles each op for each shape, here for a single use, so that optimising does not pay."""
+    flags = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+    if importlib.metadata.version("jaxlib").startswith("0.10."):  # XLA stops at a flag that it does not know
+        flags += " --xla_cpu_use_fusion_emitters=false"  # a third less time
+    return flags
+
+
 def pytest_configure(config):
     backend = config.getoption("backend")
     os.environ["KERAS_BACKEND"] = backend  # before anything imports keras; children inherit it
-    if backend == "jax":  # jax compiles each op for each shape, here for a single use: spare it the optimising
-        quick = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
-        quick += " --xla_cpu_use_fusion_emitters=false"
-        os.environ.setdefault("XLA_FLAGS", quick)
+    if backend == "jax":
+        os.environ.setdefault("XLA_FLAGS", quick_compilation())
     settings.load_profile("few" if backend == "jax" else "keras_seq")  # jax compiles every op for every shape
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("MPLBACKEND", "Agg")

@@ -135,27 +135,14 @@ def test_all_weights_exist_before_the_first_call_and_all_of_them_learn(name):
 @pytest.mark.parametrize("norm", ["layer", "rms"])
 def test_transformer_decoder_in_steps(kv_heads, norm):
     decoder = layers.TransformerDecoder(2, num_heads=6, mlp_dim=13, kv_heads=kv_heads, norm=norm, position="rotary")
-    x, context = ops.convert_to_tensor(normal(B, T, 24)), ops.convert_to_tensor(normal(B, S, 24, seed=1))
-    whole = checks.shake_built(decoder, x, context)(x, context)
-    memory, state = decoder.start(context, length=T)
-    steps = []
-    for first, last in checks.pieces(T, [1, 2, 5]):
-        y, state = decoder.step(x[:, first:last], first, memory, state)
-        steps.append(array(y))
-    close(np.concatenate(steps, axis=1), whole, 2e-5)
+    x, context = normal(B, T, 24), normal(B, S, 24, seed=1)
+    checks.a_decoder_in_steps_equals_the_whole(decoder, x, context, [1, 2, 5], length=T)
 
 
 @pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
 def test_recurrent_decoder_in_steps_with_residuals(cell):
     decoder = layers.RecurrentDecoder(13, num_layers=3, cell=cell, attention="additive", residual=True)
-    x, context = ops.convert_to_tensor(normal(B, T, 5)), ops.convert_to_tensor(normal(B, S, 17, seed=1))
-    whole = checks.shake_built(decoder, x, context)(x, context)
-    memory, state = decoder.start(context)
-    steps = []
-    for first, last in checks.pieces(T, [1, 2, 5]):
-        y, state = decoder.step(x[:, first:last], first, memory, state)
-        steps.append(array(y))
-    close(np.concatenate(steps, axis=1), whole, 2e-5)
+    checks.a_decoder_in_steps_equals_the_whole(decoder, normal(B, T, 5), normal(B, S, 17, seed=1), [1, 2, 5])
 
 
 def test_learned_positions_end():

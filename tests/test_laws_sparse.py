@@ -215,15 +215,9 @@ every_case = pytest.mark.parametrize(("name", "position"), CASES, ids=["_".join(
 
 @every_case
 def test_a_decoder_in_steps_equals_the_whole(name, position):
-    x, context = tensor(B, 11, 12), tensor(B, 5, 12, seed=1)
     decoder = layers.TransformerDecoder(2, 3, 13, position, max_length=13, attention=ATTENTIONS[name])
-    whole = checks.shake_built(decoder, x, context)(x, context)
-    memory, state = checks.method(decoder, "start", None, 13)(context)
-    steps = []
-    for first, last in checks.pieces(11, [1, 2, 7]):
-        y, state = checks.method(decoder, "step")(x[:, first:last], first, memory, state)
-        steps.append(array(y))
-    close(np.concatenate(steps, axis=1), whole, 2e-5)
+    x, context = normal(B, 11, 12), normal(B, 5, 12, seed=1)
+    checks.a_decoder_in_steps_equals_the_whole(decoder, x, context, [1, 2, 7], length=13)
     checks.plain_config(decoder)
 
 
