@@ -26,11 +26,13 @@ EXTRAS = {
     "torch": ["torch>=2.6"],
     "lint": ["ruff>=0.9"],
     "bench": ["scikit-learn>=1.5,<2"],  # the peers that benchmarks/ compares with
+    "entities": ["seqeval>=1.2,<2"],  # F1 of names; an older pip needs `pip install --use-pep517`
     "build": ["lxml>=5"],  # apps/data/build.py reads the sources of the packs
     "test": [
         "pytest>=8",
         "pytest-xdist>=3.5",  # a worker for each core
         "hypothesis>=6.100",
+        "seqeval>=1.2,<2",
         "keras-hub>=0.21,<1",  # once keras-nlp: its layers are what ours are held equal to
         "tensorflow-text>=2.20,<2.22; platform_system != 'Windows'",  # its tokenizer gives the same ids as ours
     ],

@@ -28,6 +28,7 @@ class Config:
     text_column: str = "text"  # of your data
     label_column: str = "label"  # of your data
     task: Literal["auto", "classes", "regression"] = "auto"  # auto: numbers with fractions, or of more than 20 values, are a regression
+    pretrained: str = ""  # folder of a trained masked_lm, whose tokenizer and encoder each member begins with
     model: Literal["transformer", "lstm", "bilstm"] = "bilstm"  # the family
     members: int = 3  # models that learn apart and answer together: 1 to 2 points better than one, and as many times slower
     vocab_size: int = 8000  # pieces, case aside
@@ -45,6 +46,8 @@ class Config:
     warmup: int = 100  # steps
     clip: float = 1.0  # norm of the gradient, at most
     max_length: int = 128  # pieces of a text; what comes after is not read
+    examples: int = 0  # texts to train on, and as many to validate, drawn with the seed (0: all)
+    seed: int = 0  # the same seed gives the same run on one machine
     test: int = 2000  # rows held out of your own data for the test, a tenth at most; the pack has its own
     epochs: int = 6  # passes over the training data; the schedule ends with the last
     patience: int = 3  # epochs without a better validation before training stops: log loss, or the error of numbers
@@ -79,13 +82,22 @@ def of_pack(config):
     from apps.data import load_sentiment
 
     pack = load_sentiment()
-    train, valid = pack["train"], pack["valid"]
+    train, valid = fewer(config, pack["train"], pack["valid"])
     weights = [WORDS if row.domain == "words" else 1.0 for row in train]
     test = [row for part, name in SETS.items() for row in polar(pack[part], name)]
     labels = {"task": "classes", "names": ["negative", "positive"]}
     notes = [f"{len(train):,} rated texts to train, {len(valid):,} to validate, {len(test):,} that are not neutral to test"]
     sides = [[[row.text for row in rows], chances(rows)] for rows in (train, valid)]
     return batched(config, labels, [*sides[0], weights], sides[1], polar(valid, "valid"), test, notes)
+
+
+def fewer(config, train, valid):
+    """As many texts as were asked for, without words, which are none."""
+    from keras_seq.data import some
+
+    if not config.examples:
+        return train, valid
+    return [some([row for row in rows if row.domain != "words"], config.examples, config.seed) for rows in (train, valid)]
 
 
 def polar(rows, name):
@@ -103,12 +115,13 @@ def chances(rows):
 
 def of_table(config):
     from keras_seq.data import labels as kinds
-    from keras_seq.data import read_rows, split_rows
+    from keras_seq.data import read_rows, some, split_rows
 
     rows = read_rows(config.data, [config.text_column, config.label_column])
     labels = kinds.describe_labels(rows, config.task)
     values = kinds.read_labels(rows, labels)
     train, valid, test = split_rows(rows, valid=config.test, test=config.test)
+    train, valid = (some(part, config.examples, config.seed) for part in (train, valid))
     if labels["task"] == "regression":
         labels |= kinds.moments([values[i] for i in train])
     sides = [[[rows[i][0] for i in part], kinds.targets([values[i] for i in part], labels)] for part in (train, valid)]
@@ -120,10 +133,10 @@ def of_table(config):
 
 def batched(config, labels, train, valid, samples, test, notes):
     """The Data of two sides [texts, targets, weights] and of plain rows."""
-    from keras_seq.data import Labelled, Tokenizer, any_case
+    from keras_seq.app import pretrained
+    from keras_seq.data import Labelled, shared_rows
 
-    pieces = Tokenizer.train([text.lower() for text in train[0]], config.vocab_size)
-    tokenizer = Tokenizer(any_case(pieces.model_proto))
+    tokenizer = pretrained.tokenizer(config, train[0])
 
     def cut(epoch=0):
         return tokenizer.encode(train[0], sample=config.sampling, seed=epoch)
@@ -133,7 +146,8 @@ def batched(config, labels, train, valid, samples, test, notes):
     return Data(
         batches, Labelled(tokenizer.encode(valid[0]), *valid[1:], shuffle=False, **form), test,
         assets={"tokenizer.model": tokenizer.model_proto, "labels": labels, "epoch": {"steps": batches.steps}},
-        facts=[*notes, f"{pieces.vocab_size:,} pieces, case aside"], samples=samples,
+        facts=[*notes, f"{max(shared_rows(tokenizer.model_proto)) + 1:,} pieces, case aside"], samples=samples,
+        begin=pretrained.begin(config),
     )  # fmt: skip
 
 
@@ -145,15 +159,16 @@ def model(config, assets):
     import keras
 
     from keras_seq import models, training
-    from keras_seq.data import shared_rows
+    from keras_seq.data import case_forms, shared_rows
 
+    forms = case_forms(assets["tokenizer.model"]) if config.pretrained else None  # as the encoder was trained
     share, labels = shared_rows(assets["tokenizer.model"]), assets["labels"]
     common = (len(share), len(labels.get("names", ["number"])), config.dim, config.dropout, share)
 
     def member():
         if config.model == "transformer":
-            return models.TransformerClassifier(*common, config.heads, config.layers, config.mlp_dim, config.position)
-        return models.RecurrentClassifier(*common, config.units, config.layers, bidirectional=config.model == "bilstm")
+            return models.TransformerClassifier(*common, config.heads, config.layers, config.mlp_dim, config.position, forms=forms)
+        return models.RecurrentClassifier(*common, config.units, config.layers, bidirectional=config.model == "bilstm", forms=forms)
 
     net = models.Committee([member() for _ in range(config.members)]) if config.members > 1 else member()
     schedule = training.WarmupCosine(config.learning_rate, config.warmup, config.epochs * assets["epoch"]["steps"])

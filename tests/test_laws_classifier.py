@@ -19,6 +19,7 @@ MODELS = {
     "lstm": (models.RecurrentClassifier, {"units": 11, "bidirectional": False}),
     "bilstm": (models.RecurrentClassifier, {"units": 11, "num_layers": 2}),
     "shared": (models.RecurrentClassifier, {"units": 11, "cell": "gru", "share": [*range(V - 2), 5, 6]}),
+    "forms": (models.TransformerClassifier, {"num_heads": 2, "num_layers": 1, "forms": [0, 1] * 9 + [2]}),
 }
 EVERY = [*MODELS, "committee"]
 
@@ -92,7 +93,7 @@ def test_tokens_that_share_a_row_are_one():
     twin[1, 2], base = V - 1, tokens()
     base[1, 2] = 6
     close(model("shared")(twin), model("shared")(base), 1e-6)
-    assert model("shared").embedding.table.shape == (V - 2, 8)
+    assert model("shared").encoder.embedding.table.shape == (V - 2, 8)
 
 
 @every_model
@@ -145,8 +146,8 @@ def test_a_share_of_another_length_is_refused():
 
 
 def test_the_parts_are_the_packages_own_layers():
-    assert isinstance(model("transformer").over, layers.TransformerEncoder)
-    assert isinstance(model("bilstm").over, layers.RecurrentEncoder)
+    assert isinstance(model("transformer").encoder.over, layers.TransformerEncoder)
+    assert isinstance(model("bilstm").encoder.over, layers.RecurrentEncoder)
 
 
 def test_a_committee_answers_with_the_mean_and_learns_member_by_member():

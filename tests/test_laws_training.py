@@ -13,6 +13,7 @@ PAIRS = {"source": TOKENS, "target": TOKENS}
 SHOWN = {"image": PICTURES, "target": TOKENS}
 VECTORS = np.random.default_rng(2).normal(size=(5, 7, 8)).astype("float32")
 DROP = {"dropout": 0.5}
+LSTM = {"name": "recurrent", "units": 5}
 
 
 def eye():
@@ -53,6 +54,8 @@ MODELS = {
         lambda: models.TransformerTagger(3, layers.TokenEmbedding(23, 8), num_heads=2, mlp_dim=16, **DROP), TOKENS,
     ),
     "lstm tagger": (lambda: models.RecurrentTagger(3, layers.TokenEmbedding(23, 8), units=5, **DROP), TOKENS),
+    "word tagger": (lambda: models.WordTagger(3, [0, *[1, 2] * 11], LSTM, 8, **DROP), TOKENS),
+    "masked language model": (lambda: models.MaskedLM(23, 8, LSTM, **DROP), {"tokens": TOKENS, "places": TOKENS % 7}),
     "functional": (functional, VECTORS),
     "a user's own": (Own, VECTORS),
 }  # fmt: skip

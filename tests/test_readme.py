@@ -19,6 +19,9 @@ TINY = {  # flags that make a command quick, by app and command
     "captioning train": "--steps 2 --width 8 --dim 16 --mlp-dim 16 --layers 1 --heads 2",
     "sentiment train": "--steps 3 --members 1 --dim 8 --units 8",
     "video train": "--steps 2 --clips 24 --filters 4 --dim 16 --units 8 --layers 1",
+    "tagging train": "--steps 3 --examples 200 --dim 8 --units 8",
+    "masked_lm train": "--steps 3 --layers 1 --dim 16 --heads 2 --mlp-dim 16",
+    "tagging export": "--length 16",
     "translation export": "--sentences 5 --source-length 32 --max-length 16",
 }
 

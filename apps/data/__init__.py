@@ -73,6 +73,33 @@ def load_sentiment(folder=FOLDER / "sentiment"):
     return splits
 
 
+def load_brown(folder=FOLDER / "brown"):
+    """English sentences of the Brown corpus with a tag for each word, split by file.
+
+    Args:
+        folder: Where the pack lies.
+
+    Returns:
+        {"train": [(words, tags), ...], "valid": [...], "test": [...]}, always in the same order, with the tags as published;
+        `apps.data.brown_tags` maps them to fewer.
+
+    Raises:
+        ValueError: if the pack is not there, or the file is not the one that was made.
+
+    Example:
+        >>> load_brown()["test"][0][0][:3]   # doctest: +SKIP
+    """
+    path = pathlib.Path(folder) / "brown.tsv.gz"
+    if not path.exists():
+        raise ValueError(f"{path}: no such pack; restore it with git, or make it with `python -m apps.data.build brown`")
+    splits = {}
+    for line in _checked(path).splitlines():
+        name, _, sentence = line.split("\t")
+        words, _, tags = zip(*(pair.rpartition("/") for pair in sentence.split()))
+        splits.setdefault(name, []).append((list(words), list(tags)))
+    return splits
+
+
 class Drawn(NamedTuple):
     """Pictures of one split: uint8 (N, 64, 64, 4), the last channel opaque at 255; and of each its name and artist."""
 

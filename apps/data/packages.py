@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import json
 import pathlib
 import subprocess
 import sys
@@ -57,3 +58,19 @@ def files(archive):
     """{path without the first folder: bytes} of a .tar.gz's bytes."""
     with tarfile.open(fileobj=io.BytesIO(archive), mode="r:gz") as tar:
         return {entry.name.partition("/")[2]: tar.extractfile(entry).read() for entry in tar if entry.isfile()}
+
+
+def write(out, files, name, facts, card):
+    """Writes a pack into the folder `out`: its files {name: bytes}, its facts as `name`, and its card."""
+    out = pathlib.Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    for file, data in files.items():
+        (out / file).write_bytes(data)
+    (out / name).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    (out / "README.md").write_text(card + table(facts), encoding="utf-8")
+
+
+def table(facts):
+    """The facts of a pack as a Markdown table, for its card."""
+    rows = [(name, json.dumps(value).strip("{}").replace('"', "")) for name, value in facts.items()]
+    return "| what | value |\n|---|---|\n" + "".join(f"| {name} | {value} |\n" for name, value in rows)

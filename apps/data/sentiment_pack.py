@@ -152,7 +152,7 @@ def build(folder=None, out=FOLDER):
     data = compress(rows)
     facts = {"sources": {f"{name} {version}": sha256 for name, version, sha256 in (RATED, LABELLED)},
              "sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data), **counts}
-    write(pathlib.Path(out), data, facts)
+    packages.write(out, {"sentiment.tsv.gz": data}, "sentiment.json", facts, CARD)
     print(f"sentiment: {counts['texts']}, {len(data):,} bytes, sha256 {facts['sha256']}")
 
 
@@ -160,19 +160,6 @@ def compress(rows):
     """Rows as tab-separated, gzipped bytes; the same rows give the same bytes."""
     text = "".join("\t".join(str(cell) for cell in row) + "\n" for row in rows)
     return gzip.compress(text.encode(), compresslevel=9, mtime=0)
-
-
-def write(out, data, facts):
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "sentiment.tsv.gz").write_bytes(data)
-    (out / "sentiment.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
-    (out / "README.md").write_text(CARD + table(facts), encoding="utf-8")
-
-
-def table(facts):
-    """The facts as a Markdown table."""
-    rows = [(name, json.dumps(value).strip("{}").replace('"', "")) for name, value in facts.items()]
-    return "| what | value |\n|---|---|\n" + "".join(f"| {name} | {value} |\n" for name, value in rows)
 
 
 CARD = f"""# Sentiment pack

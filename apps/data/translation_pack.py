@@ -11,7 +11,7 @@ import pathlib
 import re
 import unicodedata
 
-from apps.data import debian
+from apps.data import debian, packages
 from apps.data.near_copies import RULE, NearCopies
 
 ABOUT = "pairs of paragraphs from the help of LibreOffice, MPL-2.0"
@@ -234,10 +234,4 @@ Since what is repeated is kept out of training, the test is harder than a split 
 
 def card(every):
     """The README.md of the pack, from the facts of its languages."""
-    return CARD + "".join(f"\n## English - {facts['language']}\n\n{table(facts)}" for facts in every)
-
-
-def table(facts):
-    """The facts as a Markdown table."""
-    rows = [(name, json.dumps(value).strip("{}").replace('"', "")) for name, value in facts.items()]
-    return "| what | value |\n|---|---|\n" + "".join(f"| {name} | {value} |\n" for name, value in rows)
+    return CARD + "".join(f"\n## English - {facts['language']}\n\n{packages.table(facts)}" for facts in every)

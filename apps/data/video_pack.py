@@ -69,11 +69,7 @@ def build(folder=None, out=FOLDER):
     data = compress(rows)
     facts = {"sources": {" ".join(SOURCE[:2]): SOURCE[2]}, "sha256": hashlib.sha256(data).hexdigest(),
              "bytes": len(data), **counts}
-    out = pathlib.Path(out)
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "digits.bin.gz").write_bytes(data)
-    (out / "digits.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
-    (out / "README.md").write_text(CARD + table(facts), encoding="utf-8")
+    packages.write(out, {"digits.bin.gz": data}, "digits.json", facts, CARD)
     print(f"video: {counts['digits']}, {len(data):,} bytes, sha256 {facts['sha256']}")
 
 
@@ -81,12 +77,6 @@ def compress(rows):
     """Rows as gzipped bytes: split, digit, 784 of grey; the same rows give the same bytes."""
     content = b"".join(bytes([SPLITS.index(name), digit]) + grey for name, digit, grey in rows)
     return gzip.compress(content, compresslevel=9, mtime=0)
-
-
-def table(facts):
-    """The facts as a Markdown table."""
-    rows = [(name, json.dumps(value).strip("{}").replace('"', "")) for name, value in facts.items()]
-    return "| what | value |\n|---|---|\n" + "".join(f"| {name} | {value} |\n" for name, value in rows)
 
 
 CARD = f"""# Video pack

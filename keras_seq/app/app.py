@@ -46,6 +46,7 @@ class Data:
             written to the file of that name, plain data to `<name>.json`.
         facts: lines printed before training: counts, share of padding.
         samples: raw validation examples for the preview of each epoch; the first test examples where there are none.
+        begin: a function of the model, called before a new run begins: it brings weights from elsewhere. Or None.
     """
 
     train: object
@@ -54,6 +55,7 @@ class Data:
     assets: dict = dataclasses.field(default_factory=dict)
     facts: list = dataclasses.field(default_factory=list)
     samples: collections.abc.Sequence = ()
+    begin: collections.abc.Callable | None = None
 
 
 @dataclasses.dataclass
@@ -63,6 +65,10 @@ class Preview:
     scalars: dict = dataclasses.field(default_factory=dict)
     texts: list = dataclasses.field(default_factory=list)
     figures: dict = dataclasses.field(default_factory=dict)
+
+
+class Block(str):
+    """A result of `predict` that is printed with its line breaks; others take one line."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from keras_seq.app import cli
-from keras_seq.app.app import Run, Trained
+from keras_seq.app.app import Block, Run, Trained
 from keras_seq.app.cli import UserError, one_line_errors
 from keras_seq.app.start import start
 from keras_seq.app.train import train_command
@@ -87,7 +87,9 @@ def predicted(app, trained: Trained, texts: list[str], options) -> list:
 
 
 def as_line(result: object) -> str:
-    """Returns a result on one line: the parts of a list between tabs, a dict as JSON."""
+    """Returns a result on one line: the parts of a list between tabs, a dict as JSON; a Block on its own lines."""
+    if isinstance(result, Block):
+        return str(result)
     if isinstance(result, (list, tuple)):
         return "\t".join(map(as_line, result))
     if isinstance(result, dict):

@@ -125,6 +125,9 @@ def train(app, config, run: Run, folder: Path, note: dict | None = None) -> dict
         same_assets(folder, assets)
         with one_line_errors():
             state = restore(checkpoint_path(folder), model)
+    elif data.begin:
+        with one_line_errors():
+            data.begin(model)
     store.require(folder, size(model))
     describe(app, data, model, folder, state)
     if not finished(app, folder, run, state, data):

@@ -1,21 +1,28 @@
 """From files to batches: sentence pairs, subword tokens, rows of like length. Nothing here knows a model."""
 
 from keras_seq.data.batches import Bucketed
-from keras_seq.data.casing import any_case, shared_rows
+from keras_seq.data.casing import any_case, case_forms, shared_rows, word_parts
 from keras_seq.data.clips import Changes, ClipBatches
 from keras_seq.data.images import read_captions, read_picture, read_pictures, shown, split_captions
-from keras_seq.data.labelled import Labelled
+from keras_seq.data.labelled import Labelled, TaggedWords
+from keras_seq.data.masked import MASK, Masked
 from keras_seq.data.pairs import Pairs, Split, fold, read_pairs, references, split_pairs
 from keras_seq.data.picture_batches import Jitter, PictureBatches
 from keras_seq.data.spans import Span, aligned_scores, frame_labels, runs, segment_f1
 from keras_seq.data.tables import Rows, read_rows, split_rows
+from keras_seq.data.tagged import Tagged, read_parts, read_tagged
+from keras_seq.data.texts import read_texts, some, split_texts
 from keras_seq.data.tokenizer import Tokenizer
 from keras_seq.data.video import Clip, read_all, read_clips, read_frames, resize
+from keras_seq.data.words import in_words, spaced, split_words, windows, written
 
 __all__ = [
     "aligned_scores", "resize",
     "Bucketed", "Changes", "Clip", "ClipBatches", "Pairs", "Span", "Split", "Tokenizer", "fold", "frame_labels",
     "read_all", "read_clips", "read_frames", "read_pairs", "references", "runs", "segment_f1", "split_pairs",
     "Jitter", "PictureBatches", "read_captions", "read_picture", "read_pictures", "shown", "split_captions",
-    "Labelled", "Rows", "any_case", "read_rows", "shared_rows", "split_rows",
+    "Labelled", "Rows", "any_case", "case_forms", "read_rows", "shared_rows", "split_rows", "word_parts",
+    "MASK", "Masked",
+    "Tagged", "TaggedWords", "in_words", "read_parts", "read_tagged", "spaced", "split_words", "windows",
+    "read_texts", "some", "split_texts", "written",
 ]  # fmt: skip

@@ -46,6 +46,44 @@ def shared_rows(proto):
     return [index.get(piece.lower(), i) if piece not in SPECIAL else i for i, piece in enumerate(pieces)]
 
 
+def case_forms(proto):
+    """For each id of a model made by `any_case` how it is written: 0 as learned, 1 with a capital, 2 in capitals.
+
+    Example:
+        >>> from keras_seq.data import Tokenizer
+        >>> proto = any_case(Tokenizer.train(["good food and good wine"] * 10, vocab_size=30).model_proto)
+        >>> len(case_forms(proto)) == Tokenizer(proto).vocab_size, sorted(set(case_forms(proto)))
+        (True, [0, 1, 2])
+    """
+    spelled = [piece.piece for piece in read(proto).pieces]
+    return [0 if piece in SPECIAL else form(piece) for piece in spelled]
+
+
+def form(piece):
+    """How a piece is written: 0 as learned, 1 with a capital, 2 in capitals.
+
+    Example:
+        >>> [form(piece) for piece in ("\u2581good", "\u2581Good", "\u2581GOOD")]
+        [0, 1, 2]
+    """
+    lower = piece.lower()
+    return 0 if piece == lower else 1 if piece == capitalised(lower) else 2
+
+
+def word_parts(proto):
+    """For each id what it is in a word: 1 begins one, 2 goes on with it, 0 is no part of a word (PAD, BOS, EOS).
+
+    Example:
+        >>> from keras_seq.data import Tokenizer
+        >>> tokenizer = Tokenizer.train(["good food and good wine"] * 10, vocab_size=30)
+        >>> parts = word_parts(tokenizer.model_proto)
+        >>> sum(parts[i] == 1 for i in tokenizer.encode(["good wines"])[0])
+        2
+    """
+    pieces = [piece.piece for piece in read(proto).pieces]
+    return [0 if piece in SPECIAL[:3] else 1 if piece.startswith("\u2581") else 2 for piece in pieces]
+
+
 SPECIAL = ("<pad>", "<s>", "</s>", "<unk>")
 
 

@@ -1,4 +1,4 @@
-"""Batches of rows of ids with a target each, for models that read a sequence and answer once."""
+"""Batches of rows of ids with what a model should answer: once for a row, or for each of its words."""
 
 import itertools
 
@@ -7,22 +7,75 @@ import numpy as np
 PAD, EOS, UNK = 0, 2, 3
 
 
-class Labelled:
-    """Rows of ids with their targets as padded batches of like length, for `fit`.
+class ByLength:
+    """Rows of ids as padded batches of like length, for `fit`; what stands beside the ids is the task of a member.
 
     The batches of epoch e follow from (seed, e) alone, so a resumed run sees what an unbroken one would have seen.
-    Every epoch has the same number of steps.
+    Every epoch has the same number of steps. A member has `form(rows, chosen, random)`, which makes a batch of some
+    rows, and `spec()`, which describes it.
 
     Args:
         rows: List of lists of ids, without EOS; or a function of the epoch that returns them, for texts that are cut
             into other pieces each time.
-        targets: float32 (rows, C), what the model should answer.
-        weights: float32 (rows,), how much each row counts; all the same when left out.
         batch: Rows in a batch.
         max_length: Longer rows are cut, EOS included.
-        word_dropout: Share of the ids that are replaced by UNK, others in each epoch.
         shuffle: False for validation: always the same batches, once.
-        seed: Of the order and of what is dropped.
+        seed: Of the order, and of what else is drawn.
+    """
+
+    def __init__(self, rows, batch, max_length, shuffle, seed):
+        self._rows, self.max_length = rows, max_length
+        self.batch, self.shuffle, self.seed = batch, shuffle, seed
+        self.count = len(self.rows(0))
+        self.steps = -(-self.count // batch)
+
+    def rows(self, epoch):
+        """The rows of an epoch, cut, with EOS."""
+        rows = self._rows(epoch) if callable(self._rows) else self._rows
+        return [[*row[: self.max_length - 1], EOS] for row in rows]
+
+    def epoch(self, epoch=0):
+        """Yields the batches of an epoch as arrays."""
+        random = np.random.default_rng((self.seed, epoch))
+        rows = self.rows(epoch)
+        lengths = np.array([len(row) for row in rows])
+        noise = random.random(len(rows)) * 3 if self.shuffle else 0  # tokens: rows of like length, not always the same
+        batches = np.array_split(np.argsort(lengths + noise, kind="stable"), self.steps)
+        for i in random.permutation(self.steps) if self.shuffle else range(self.steps):
+            yield self.form([rows[j] for j in batches[i]], batches[i], random)
+
+    def dataset(self, epoch=0):
+        """A `tf.data.Dataset`: with `shuffle` endless, from `epoch` on; without, one epoch long."""
+        import tensorflow as tf
+
+        def generate():
+            for number in itertools.count(epoch) if self.shuffle else [epoch]:
+                yield from self.epoch(number)
+
+        data = tf.data.Dataset.from_generator(generate, output_signature=described(self.spec()))
+        options = tf.data.Options()
+        options.autotune.enabled = False  # with it an epoch now and then waits at its end for a timer
+        cardinality = tf.data.INFINITE_CARDINALITY if self.shuffle else self.steps
+        return data.apply(tf.data.experimental.assert_cardinality(cardinality)).prefetch(4).with_options(options)
+
+
+def described(spec):
+    """Tuples and dicts of (shape, type) as those of `tf.TensorSpec`."""
+    import tensorflow as tf
+
+    if isinstance(spec, dict):
+        return {name: described(part) for name, part in spec.items()}
+    return tf.TensorSpec(*spec) if isinstance(spec[1], str) else tuple(map(described, spec))
+
+
+class Labelled(ByLength):
+    """Rows of ids with a target each as padded batches of like length, for `fit`.
+
+    Args:
+        rows, batch, max_length, shuffle, seed: See `ByLength`.
+        targets: float32 (rows, C), what the model should answer.
+        weights: float32 (rows,), how much each row counts; all the same when left out.
+        word_dropout: Share of the ids that are replaced by UNK, others in each epoch.
 
     Attributes:
         steps: Batches in an epoch.
@@ -37,31 +90,20 @@ class Labelled:
     def __init__(
         self, rows, targets, weights=None, batch=64, max_length=128, word_dropout=0.0, shuffle=True, seed=0
     ):  # fmt: skip
-        self._rows, self.targets = rows, np.asarray(targets, "float32")
+        super().__init__(rows, batch, max_length, shuffle, seed)
+        self.targets, self.word_dropout = np.asarray(targets, "float32"), word_dropout
         self.weights = np.ones(len(self.targets), "float32") if weights is None else np.asarray(weights, "float32")
-        self.batch, self.max_length, self.word_dropout = batch, max_length, word_dropout
-        self.shuffle, self.seed = shuffle, seed
-        if not len(self.targets) == len(self.weights) == len(self.rows(0)) > 0:
-            counts = [len(self.rows(0)), len(self.targets), len(self.weights)]
+        if not len(self.targets) == len(self.weights) == self.count > 0:
+            counts = [self.count, len(self.targets), len(self.weights)]
             raise ValueError(f"expected as many rows as targets and as weights, and at least one, got {counts}")
-        self.steps = -(-len(self.targets) // batch)
 
-    def rows(self, epoch):
-        """The rows of an epoch, cut, with EOS."""
-        rows = self._rows(epoch) if callable(self._rows) else self._rows
-        return [[*row[: self.max_length - 1], EOS] for row in rows]
+    def form(self, rows, chosen, random):
+        """tokens (B, S) int32, targets (B, C) float32 and weights (B,) float32 of some rows."""
+        return self.dropped(padded(rows), random), self.targets[chosen], self.weights[chosen]
 
-    def epoch(self, epoch=0):
-        """Yields (tokens (B, S) int32, targets (B, C) float32, weights (B,) float32) of an epoch as arrays."""
-        random = np.random.default_rng((self.seed, epoch))
-        rows = self.rows(epoch)
-        lengths = np.array([len(row) for row in rows])
-        noise = random.random(len(rows)) * 3 if self.shuffle else 0  # tokens: rows of like length, not always the same
-        batches = np.array_split(np.argsort(lengths + noise, kind="stable"), self.steps)
-        for i in random.permutation(self.steps) if self.shuffle else range(self.steps):
-            chosen = batches[i]
-            tokens = padded([rows[j] for j in chosen])
-            yield self.dropped(tokens, random), self.targets[chosen], self.weights[chosen]
+    def spec(self):
+        """The shape and the type of each part of a batch."""
+        return ((None, None), "int32"), ((None, *self.targets.shape[1:]), "float32"), ((None,), "float32")
 
     def dropped(self, tokens, random):
         """Tokens of which a share is unknown."""
@@ -70,21 +112,42 @@ class Labelled:
         drop = (random.random(tokens.shape) < self.word_dropout) & (tokens != PAD) & (tokens != EOS)
         return np.where(drop, UNK, tokens).astype("int32")
 
-    def dataset(self, epoch=0):
-        """A `tf.data.Dataset`: with `shuffle` endless, from `epoch` on; without, one epoch long."""
-        import tensorflow as tf
 
-        def generate():
-            for number in itertools.count(epoch) if self.shuffle else [epoch]:
-                yield from self.epoch(number)
+class TaggedWords(ByLength):
+    """Rows of the pieces of words with a label for each word as padded batches of like length, for `fit`.
 
-        spec = (tf.TensorSpec((None, None), tf.int32), tf.TensorSpec((None, *self.targets.shape[1:]), tf.float32),
-                tf.TensorSpec((None,), tf.float32))
-        data = tf.data.Dataset.from_generator(generate, output_signature=spec)
-        options = tf.data.Options()
-        options.autotune.enabled = False  # with it an epoch now and then waits at its end for a timer
-        cardinality = tf.data.INFINITE_CARDINALITY if self.shuffle else self.steps
-        return data.apply(tf.data.experimental.assert_cardinality(cardinality)).prefetch(4).with_options(options)
+    Args:
+        rows, batch, max_length, shuffle, seed: See `ByLength`. Words behind a cut are left out.
+        labels: List of lists, a number a word; below 0 where the label is not known.
+        parts: For each id what it is in a word, see `word_parts`.
+
+    Attributes:
+        steps: Batches in an epoch.
+
+    Example:
+        >>> batches = TaggedWords([[4, 5, 4], [4]], [[7, 8], [9]], [0, 0, 0, 2, 1, 2], shuffle=False)
+        >>> tokens, labels, weights = next(batches.epoch(0))
+        >>> tokens.tolist(), labels.tolist(), weights.tolist()[1]
+        ([[4, 2, 0, 0], [4, 5, 4, 2]], [[9, 0, 0, 0], [7, 8, 0, 0]], [1.0, 1.0, 0.0, 0.0])
+    """
+
+    def __init__(self, rows, labels, parts, batch=64, max_length=128, shuffle=True, seed=0):
+        super().__init__(rows, batch, max_length, shuffle, seed)
+        self.labels, self.parts = labels, np.asarray(parts)
+        if not len(labels) == self.count > 0:
+            raise ValueError(f"expected as many rows as labels, at least one, got {self.count}, {len(labels)}")
+
+    def form(self, rows, chosen, random):
+        """tokens (B, S) int32, labels (B, S) int32 and weights (B, S) float32 of some rows: 0 behind the last word."""
+        tokens = padded(rows)
+        labels, count = np.full(tokens.shape, -1, "int32"), (self.parts[tokens] == 1).sum(axis=1)
+        for row, words, i in zip(labels, count, chosen):
+            row[:words] = self.labels[i][:words]
+        return tokens, np.maximum(labels, 0), (labels >= 0).astype("float32")
+
+    def spec(self):
+        """The shape and the type of each part of a batch."""
+        return ((None, None), "int32"), ((None, None), "int32"), ((None, None), "float32")
 
 
 def padded(rows):

@@ -1,15 +1,18 @@
 """Rows of the user's own: CSV, TSV and JSONL with named columns; errors name file and line."""
 
 import csv
+import gzip
 import hashlib
 import io
 import json
 import pathlib
+import zlib
 
 from keras_seq.data.pairs import fold
 
 FORMATS = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 SEPARATORS = ",;\t|"
+GZIP = b"\x1f\x8b"  # the first bytes of a gzipped file
 LONGEST = 10_000_000  # characters of one cell
 
 
@@ -70,13 +73,16 @@ def read_rows(path, columns):
 
 
 def decoded(path):
-    """The text of a UTF-8 file; line breaks become a line feed.
+    """The text of a UTF-8 file, gzipped or not; line breaks become a line feed.
 
     Raises:
         ValueError: naming the line, for a file that cannot be read or is not UTF-8.
     """
     try:
         data = path.read_bytes()
+        data = gzip.decompress(data) if data[:2] == GZIP else data
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise ValueError(f"{path}: expected a whole gzipped file, got a damaged one ({error}); get it again") from error
     except OSError as error:
         raise ValueError(f"{path}: cannot be read ({error.strerror}); check the path") from error
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):

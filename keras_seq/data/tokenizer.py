@@ -75,6 +75,10 @@ class Tokenizer:
         """The pieces of one text as they are spelled, for a person to look at."""
         return self._model.encode(text, out_type=str)
 
+    def piece(self, i):
+        """How the piece of an id is spelled."""
+        return self._model.id_to_piece(i)
+
     def encode(self, texts, sample=0.0, seed=0):
         """Lists of ids, without BOS and EOS.
 

@@ -3,13 +3,16 @@
 from keras_seq.models.base import Model
 from keras_seq.models.captioner import Captioner, RecurrentCaptioner, TransformerCaptioner
 from keras_seq.models.classifier import Classifier, Committee, RecurrentClassifier, TransformerClassifier
+from keras_seq.models.masked_lm import MaskedLM
 from keras_seq.models.seq2seq import RecurrentSeq2Seq, Seq2Seq, TransformerSeq2Seq
 from keras_seq.models.tagger import RecurrentTagger, Tagger, TransformerTagger
+from keras_seq.models.word_tagger import WordTagger
 
 __all__ = [
     "Model",
     "Captioner", "RecurrentCaptioner", "TransformerCaptioner",
     "Classifier", "Committee", "RecurrentClassifier", "TransformerClassifier",
+    "MaskedLM",
     "RecurrentSeq2Seq", "Seq2Seq", "TransformerSeq2Seq",
-    "RecurrentTagger", "Tagger", "TransformerTagger",
+    "RecurrentTagger", "Tagger", "TransformerTagger", "WordTagger",
 ]  # fmt: skip

@@ -7,11 +7,8 @@
 import keras
 from keras import ops
 
-from keras_seq.layers import masks
 from keras_seq.layers.core import Dropout, Linear, register
-from keras_seq.layers.embeddings import TokenEmbedding
-from keras_seq.layers.recurrent import RecurrentEncoder
-from keras_seq.layers.transformer import TransformerEncoder
+from keras_seq.layers.texts import TextEncoder
 from keras_seq.models.base import Model
 
 
@@ -43,18 +40,18 @@ class Answering(Model):
 
 
 class Classifier(Answering):
-    """What both families share: vectors of tokens, a stack over them, one vector for all, one matrix.
+    """What both families share: an encoder of the tokens, one vector for all of them, one matrix.
 
-    A family makes the stack, `over`. The one vector is the mean of the stack's outputs beside their largest values,
-    padding aside.
+    A family says which stack the encoder has. The one vector is the mean of the encoder's outputs beside their largest
+    values, padding aside.
 
     Args:
         vocab_size: V.
         num_classes: C; 1 for a number.
+        over: the stack of the encoder, see `layers.TextEncoder`.
         dim: D.
         dropout: rate on the vectors of the tokens, before the matrix, and inside the stack.
-        share: for each token the row of the table that it reads, where some tokens are to be one: words that differ in
-            their case alone. A list of V numbers; None for a row each.
+        share, forms: see `layers.TextEncoder`: tokens that read one row of the table, and how they are written.
 
     Call arguments:
         tokens: int32 (B, S); 0 is padding, and changes nothing.
@@ -63,36 +60,28 @@ class Classifier(Answering):
         float32 logits (B, C).
     """
 
-    def __init__(self, vocab_size, num_classes, dim=128, dropout=0.3, share=None, **kwargs):
+    def __init__(self, vocab_size, num_classes, over, dim=128, dropout=0.3, share=None, forms=None, **kwargs):
         super().__init__(**kwargs)
-        if share is not None and len(share) != vocab_size:
-            raise ValueError(f"share must have a row for each of the {vocab_size} tokens; got {len(share)}.")
         self.options = {
             "vocab_size": vocab_size, "num_classes": num_classes, "dim": dim, "dropout": dropout, "share": share,
+            "forms": forms,
         }  # fmt: skip
-        self.share, rows = share, vocab_size if share is None else max(share) + 1
         dtype = self.dtype_policy
-        self.embedding = TokenEmbedding(rows, dim, dtype=dtype, name="embedding")
+        self.encoder = TextEncoder(vocab_size, dim, over, dropout, share, forms, dtype=dtype, name="encoder")
         self.dropout = Dropout(dropout, dtype=dtype)
         self.classify = Linear(num_classes, dtype="float32", name="classify")
+        self.build()
 
     def build(self, input_shape=None):
-        self.embedding.build()
-        self.over.build((None, None, self.options["dim"]))
-        self.classify.build((None, 2 * self.width))
+        self.encoder.build()
+        self.classify.build((None, 2 * self.encoder.width))
         self.add_temperature()
 
-    @property
-    def width(self):
-        """The width of what the stack gives."""
-        return self.options["dim"]
-
     def embed(self, tokens):
-        rows = tokens if self.share is None else ops.take(ops.convert_to_tensor(self.share, "int32"), tokens)
-        return self.embedding(rows), masks.padding_mask(tokens)
+        return self.encoder.embed(tokens)
 
     def logits(self, x, mask):
-        x = self.over(self.dropout(x), x_mask=mask)
+        x = self.encoder.contextual(x, mask)
         return self.classify(self.dropout(ops.cast(pooled(x, mask), "float32")))
 
     def get_config(self):
@@ -116,7 +105,7 @@ class TransformerClassifier(Classifier):
     """A Transformer over the tokens.
 
     Args:
-        vocab_size, num_classes, dim, dropout, share: see `Classifier`.
+        vocab_size, num_classes, dim, dropout, share, forms: see `Classifier`.
         num_heads: N.
         num_layers: L.
         mlp_dim: F.
@@ -137,18 +126,15 @@ class TransformerClassifier(Classifier):
 
     def __init__(
         self, vocab_size, num_classes, dim=128, dropout=0.3, share=None, num_heads=4, num_layers=2, mlp_dim=256,
-        position="sinusoidal", activation="gelu", max_length=512, **kwargs,
+        position="sinusoidal", activation="gelu", max_length=512, forms=None, **kwargs,
     ):  # fmt: skip
-        super().__init__(vocab_size, num_classes, dim, dropout, share, **kwargs)
-        self.options |= {
+        own = {
             "num_heads": num_heads, "num_layers": num_layers, "mlp_dim": mlp_dim, "position": position,
             "activation": activation, "max_length": max_length,
         }  # fmt: skip
-        self.over = TransformerEncoder(
-            num_layers, num_heads, mlp_dim, position, max_length, activation=activation, dropout=dropout,
-            dtype=self.dtype_policy, name="over",
-        )  # fmt: skip
-        self.build()
+        over = {"name": "transformer", **own, "dropout": dropout}
+        super().__init__(vocab_size, num_classes, over, dim, dropout, share, forms, **kwargs)
+        self.options |= own
 
 
 @register
@@ -156,7 +142,7 @@ class RecurrentClassifier(Classifier):
     """A recurrent stack over the tokens, forwards or both ways.
 
     Args:
-        vocab_size, num_classes, dim, dropout, share: see `Classifier`.
+        vocab_size, num_classes, dim, dropout, share, forms: see `Classifier`.
         units: U, of each direction.
         num_layers: L.
         cell: rnn, gru or lstm.
@@ -175,19 +161,12 @@ class RecurrentClassifier(Classifier):
 
     def __init__(
         self, vocab_size, num_classes, dim=128, dropout=0.3, share=None, units=128, num_layers=1, cell="lstm",
-        bidirectional=True, **kwargs,
+        bidirectional=True, forms=None, **kwargs,
     ):  # fmt: skip
-        super().__init__(vocab_size, num_classes, dim, dropout, share, **kwargs)
-        self.options |= {"units": units, "num_layers": num_layers, "cell": cell, "bidirectional": bidirectional}
-        self.over = RecurrentEncoder(
-            units, num_layers, cell, bidirectional, dropout if num_layers > 1 else 0.0, dtype=self.dtype_policy,
-            name="over",
-        )  # fmt: skip
-        self.build()
-
-    @property
-    def width(self):
-        return self.options["units"] * (2 if self.options["bidirectional"] else 1)
+        own = {"units": units, "num_layers": num_layers, "cell": cell, "bidirectional": bidirectional}
+        over = {"name": "recurrent", **own, "dropout": dropout if num_layers > 1 else 0.0}
+        super().__init__(vocab_size, num_classes, over, dim, dropout, share, forms, **kwargs)
+        self.options |= own
 
 
 @register

@@ -1,5 +1,7 @@
 """What a test says of a model that answers once: of classes and of numbers, in plain data."""
 
+import collections
+
 import numpy as np
 
 from keras_seq.training.calibration import expected_calibration_error
@@ -52,6 +54,56 @@ def confusion(labels, answers, classes):
     counts = np.zeros((classes, classes), int)
     np.add.at(counts, (np.asarray(labels), np.asarray(answers)), 1)
     return counts
+
+
+def most_confused(rights, found, most=20):
+    """Counts (C, C) of the tags that are taken for others most often, and their names: what a picture has room for.
+
+    Args:
+        rights, found: lists of lists of tags.
+        most: C at most.
+
+    Example:
+        >>> counts, names = most_confused([["a", "b"]], [["b", "b"]])
+        >>> counts.tolist(), names
+        ([[0, 1], [0, 1]], ['a', 'b'])
+    """
+    pairs = [pair for rows in zip(rights, found, strict=True) for pair in zip(*rows, strict=True)]
+    wrong = collections.Counter(tag for pair in pairs if pair[0] != pair[1] for tag in pair)
+    names = sorted({tag for pair in pairs for tag in pair}, key=lambda tag: (-wrong[tag], tag))[:most]
+    places = {name: i for i, name in enumerate(sorted(names))}
+    inside = [(places[a], places[b]) for a, b in pairs if a in places and b in places]
+    return confusion(*zip(*inside), len(names)), sorted(names)
+
+
+def entity_scores(rights, found):
+    """How well entities were found, in per cent: a span counts where its begin, its end and its type are right.
+
+    Args:
+        rights, found: lists of lists of tags, B-type, I-type or O.
+
+    Returns:
+        {"precision", "recall", "F1"} of all, and {type: the same with how many there are}.
+
+    Raises:
+        ValueError: where `seqeval` is not installed.
+
+    Reference: Tjong Kim Sang and De Meulder 2003; by `seqeval`, Nakayama 2018.
+
+    Example:
+        >>> entity_scores([["B-person", "I-person", "O"]], [["B-person", "O", "O"]])[0]["F1"]
+        0.0
+    """
+    try:
+        from seqeval.metrics import classification_report
+    except ImportError as error:
+        raise ValueError("expected the package seqeval to count entities, got none: `pip install --use-pep517 "
+                         "seqeval`") from error
+    rows = classification_report(rights, found, output_dict=True, zero_division=0)
+    scores = {name: {"precision": 100 * float(row["precision"]), "recall": 100 * float(row["recall"]),
+                     "F1": 100 * float(row["f1-score"]), "entities": int(row["support"])} for name, row in rows.items()}
+    totals = {name: value for name, value in scores["micro avg"].items() if name != "entities"}
+    return totals, {name: row for name, row in scores.items() if not name.endswith(" avg")}
 
 
 def confusion_table(counts, names):

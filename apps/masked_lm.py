@@ -1,0 +1,287 @@
+"""Fill in what is hidden in a text: BERT, a Transformer that reads both ways; and a beginning for other apps.
+
+Trains on the text of the Brown corpus, or on a file of yours, without any label: some words are hidden, others in each
+epoch, and told from what stands around them. What its encoder has learned is worth most where labels are few: the apps
+for sentiment and tagging begin with it.
+
+    python -m apps.masked_lm train                                   # the Brown corpus that comes with the app
+    python -m apps.masked_lm train --data texts.txt                  # a text on each line
+    python -m apps.masked_lm predict "The [MASK] sat on the table."
+    python -m apps.masked_lm evaluate
+    python -m apps.masked_lm export
+
+    python -m apps.tagging train --pretrained saved_models/masked_lm --model transformer --layers 3 --mlp-dim 512
+"""
+
+import dataclasses
+import re
+from typing import Literal
+
+from keras_seq.app import App, Data, Preview
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    data: str = ""  # a text file in UTF-8, gzipped or not, a text on each line; default: the Brown pack
+    model: Literal["transformer", "bilstm"] = "transformer"  # the family; both read both ways
+    vocab_size: int = 8000  # pieces, case aside
+    dim: int = 128  # width of the vectors
+    layers: int = 3  # of the stack
+    position: Literal["sinusoidal", "learned", "rotary", "relative", "relative_bias", "alibi"] = "rotary"  # of the Transformer
+    heads: int = 4  # of each attention of the Transformer
+    mlp_dim: int = 512  # width inside its feed-forward
+    units: int = 128  # of the LSTM, each direction
+    dropout: float = 0.1  # of the vectors of the pieces
+    hidden: float = 0.15  # share of the pieces that are hidden: of these 80 % masked, 10 % replaced, 10 % left
+    batch: int = 64  # texts a step
+    learning_rate: float = 2e-3  # at the end of the warm-up; it then falls along a cosine to nearly 0
+    warmup: int = 300  # steps
+    clip: float = 1.0  # norm of the gradient, at most
+    max_length: int = 128  # pieces of a text; what comes after is not read
+    held: int = 2000  # texts held out of your own data for each of validation and test, a tenth at most
+    epochs: int = 12  # passes over the training data; the schedule ends with the last
+    patience: int = 0  # the schedule has its best at its end
+    mixed_precision: bool = False  # bfloat16: good on a GPU, no faster than float32 in small models on a CPU
+
+    def __post_init__(self):
+        if not 0 < self.hidden < 1:
+            raise ValueError(f"expected --hidden between 0 and 1, got {self.hidden}: 0.15 is usual")
+
+
+@dataclasses.dataclass(frozen=True)
+class Predict:
+    top: int = 5  # fillings of each mask
+
+
+@dataclasses.dataclass(frozen=True)
+class Export:
+    length: int = 64  # pieces of the longest text that the files read
+    tolerance: float = 0.5  # points of accuracy that int8 may lose on the whole test split
+
+
+# Data ---------------------------------------------------------------------------------------------------------------
+
+HIDDEN = "[MASK]"
+
+
+def data(config):
+    """Texts as batches with hidden pieces, and the tokenizer learned from the training texts.
+
+    Each text is read as a person writes it and with a space around each mark, in turns, so that the encoder knows both.
+    """
+    from keras_seq.data import Masked, Tokenizer, any_case, shared_rows, spaced
+
+    parts = texts(config)
+    words = [spaced(row) for _, row in parts["train"]]
+    plain = [text for text, _ in parts["train"]]
+    pieces = Tokenizer.train([text.lower() for text in (*plain, *words)], config.vocab_size)
+    tokenizer = Tokenizer(any_case(pieces.model_proto))
+    views = [tokenizer.encode(plain), tokenizer.encode(words)]
+    share = shared_rows(tokenizer.model_proto)
+
+    def rows(epoch):
+        return [both[(i + epoch) % 2] for i, both in enumerate(zip(*views))]
+
+    form = {"share": share, "hidden": config.hidden, "batch": config.batch, "max_length": config.max_length}
+    batches = Masked(rows, **form)
+    held = {name: [text for text, _ in parts[name]] for name in ("valid", "test")}
+    return Data(
+        batches, Masked(tokenizer.encode(held["valid"]), **form, shuffle=False), held["test"],
+        assets={"tokenizer.model": tokenizer.model_proto, "epoch": {"steps": batches.steps},
+                "counts": counts(views[0], share)},
+        facts=[f"{len(plain):,} texts to train, {len(held['valid']):,} to validate, {len(held['test']):,} to test",
+               f"{sum(map(len, views[0])):,} pieces to train, of {pieces.vocab_size:,}, case aside"],
+        samples=held["valid"][:1000],
+    )  # fmt: skip
+
+
+def texts(config):
+    """{"train": [(text, its words), ...], "valid": ..., "test": ...}."""
+    from keras_seq.data import read_texts, split_texts, split_words, written
+
+    if config.data:
+        parts = split_texts(read_texts(config.data), config.held)
+        return {name: [(text, split_words(text)) for text in part] for name, part in parts.items()}
+    from apps.data import load_brown
+
+    return {name: [(written(words), words) for words, _ in part] for name, part in load_brown().items()}
+
+
+def counts(rows, share):
+    """How often each row of the table is read."""
+    import numpy as np
+
+    return np.bincount(np.array(share)[[i for row in rows for i in row]], minlength=max(share) + 1).tolist()
+
+
+# Model --------------------------------------------------------------------------------------------------------------
+
+
+def model(config, assets):
+    """The compiled model."""
+    import keras
+
+    from keras_seq import models, training
+    from keras_seq.app import pretrained
+    from keras_seq.data import case_forms, shared_rows
+
+    share, forms = shared_rows(assets["tokenizer.model"]), case_forms(assets["tokenizer.model"])
+    net = models.MaskedLM(
+        len(share), config.dim, pretrained.stack(config), config.dropout, share, forms,
+        dtype=keras.config.dtype_policy(),
+    )  # fmt: skip
+    schedule = training.WarmupCosine(config.learning_rate, config.warmup, config.epochs * assets["epoch"]["steps"])
+    optimizer = keras.optimizers.AdamW(schedule, weight_decay=0.01, global_clipnorm=config.clip)
+    net.compile(optimizer, training.TokenCrossEntropy())
+    return net
+
+
+# Answers ------------------------------------------------------------------------------------------------------------
+
+
+def predict(config, model, assets, texts, top=5):
+    """For each text the likeliest fillings of its masks, each with its probability."""
+    from keras_seq.data import Tokenizer
+    from keras_seq.data.labelled import padded
+    from keras_seq.training import calibration
+
+    tokenizer = Tokenizer(assets["tokenizer.model"])
+    rows = [masked(tokenizer, text, config.max_length) for text in texts]
+    spots = [[i for i, token in enumerate(row) if token == MASK] for row in rows]
+    odds = calibration.probabilities(model.predict_on_batch({"tokens": padded(rows), "places": padded(spots)}))
+    return [[fillings(assets, p, top) for p in row[: len(mine)]] for row, mine in zip(odds, spots)]
+
+
+MASK, EOS = 1, 2  # the ids of what is hidden, and of the end of a text
+
+
+def masked(tokenizer, text, limit):
+    """The ids of a text with masks.
+
+    Raises:
+        ValueError: for a text without one, or so long that none of them is read.
+    """
+    parts = re.split(re.escape(HIDDEN), text, flags=re.IGNORECASE)
+    ids = [i for part in tokenizer.encode(parts) for i in (MASK, *part)][1:][: limit - 1]
+    if MASK not in ids:
+        got = f"none in the first {limit} pieces of" if len(parts) > 1 else "none in"
+        raise ValueError(f"expected a text with {HIDDEN}, got {got} {text[:60]!r}: write {HIDDEN} where a word is hidden")
+    return [*ids, EOS]
+
+
+def fillings(assets, p, top):
+    """`man 0.21, boy 0.08`: what goes on with the word before is written with a hyphen."""
+    from keras_seq.data import Tokenizer
+
+    tokenizer = Tokenizer(assets["tokenizer.model"])
+    best = [int(i) for i in p.argsort()[::-1] if i > EOS + 1][:top]
+    return ", ".join(f"{shown(tokenizer.piece(i))} {p[i]:.3f}" for i in best)
+
+
+def shown(piece):
+    return piece[1:] or "_" if piece.startswith("\u2581") else f"-{piece}"
+
+
+# Evaluation ---------------------------------------------------------------------------------------------------------
+
+
+def evaluate(config, model, assets, examples):
+    """Per cent of the hidden pieces that are told, and the perplexity, beside those of telling the most frequent ones."""
+    import numpy as np
+
+    from keras_seq.training import calibration
+
+    hits, logs, plain = [], [], []
+    frequent = np.array(assets["counts"]) + 1.0  # none of them is impossible
+    for inputs, labels, weights in hidden(config, assets, examples):
+        kept = weights > 0
+        p, labels = calibration.probabilities(model.predict_on_batch(inputs)[kept]), labels[kept]
+        hits += (p.argmax(axis=-1) == labels).tolist()
+        logs += np.log(p[np.arange(len(labels)), labels] + 1e-12).tolist()
+        plain += labels.tolist()
+    by_count = np.log(frequent / frequent.sum())[plain]
+    return {
+        "texts": len(examples), "hidden pieces": len(hits),
+        "by": {"this model": {"accuracy": 100 * float(np.mean(hits)), "perplexity": float(np.exp(-np.mean(logs)))},
+               "most frequent": {"accuracy": 100 * float(np.mean(np.array(plain) == frequent.argmax())),
+                                 "perplexity": float(np.exp(-by_count.mean()))}},
+    }  # fmt: skip
+
+
+def hidden(config, assets, examples):
+    """Batches of texts with hidden pieces, always the same ones."""
+    from keras_seq.data import Masked, Tokenizer, shared_rows
+
+    proto = assets["tokenizer.model"]
+    form = {"hidden": config.hidden, "max_length": config.max_length, "shuffle": False}
+    return Masked(Tokenizer(proto).encode(examples), shared_rows(proto), **form).epoch(0)
+
+
+def preview(config, model, assets, examples):
+    """Scores, and three texts with a word hidden."""
+    found = evaluate(config, model, assets, examples)["by"]["this model"]
+    asked = [hide_word(text) for text in examples if len(text.split()) > 4][:3]
+    answers = predict(config, model, assets, asked, top=3) if asked else []
+    lines = [f"{text}\n  {'  |  '.join(answer)}" for text, answer in zip(asked, answers)]
+    return Preview({f"val_masked_{name}": value for name, value in found.items()}, lines)
+
+
+def hide_word(text):
+    """A text whose middle word is hidden."""
+    words = text.split()
+    return " ".join([*words[: len(words) // 2], HIDDEN, *words[len(words) // 2 + 1 :]])
+
+
+# Export -------------------------------------------------------------------------------------------------------------
+
+
+def export(config, model, assets, folder, examples, options):
+    """SavedModel and .tflite, each compared with the model on a hidden piece of every test text."""
+    from keras import ops
+
+    from keras_seq import deploy
+
+    items, labels = hidden_items(config, assets, examples, options.length)
+
+    def answer(tokens, place):
+        logits = model({"tokens": tokens, "places": ops.expand_dims(place, 1)})
+        return {"probabilities": ops.softmax(ops.squeeze(logits, 1), axis=-1)}
+
+    def accuracy(outputs):
+        return 100 * sum(int(row["probabilities"].argmax()) == i for row, i in zip(outputs, labels)) / len(labels)
+
+    inputs = {"tokens": ((options.length,), "int32"), "place": ((), "int32")}
+    report = deploy.export_predictor(
+        model, {"predict": deploy.Signature(answer, inputs, {"tokens": (None,)})}, folder, items,
+        metric=accuracy, metric_name="masked accuracy", tolerance=options.tolerance,
+        card={"app": "masked_lm", "config": dataclasses.asdict(config),
+              "tokens": "ids of the text, 1 where a piece is hidden, then 2, then 0",
+              "place": "which of the ids to tell", "probabilities": "of each piece of the vocabulary in lower case"},
+        files={"tokenizer.model": assets["tokenizer.model"]},
+    )  # fmt: skip
+    return {"ok": report["passed"], "text": deploy.format_report(report), **report}
+
+
+def hidden_items(config, assets, examples, length):
+    """One hidden piece of each text as {"tokens": (S,), "place": ()}, and the piece."""
+    import numpy as np
+
+    from keras_seq.deploy.runners import pad_sources
+
+    items, labels = [], []
+    for inputs, wanted, _ in hidden(dataclasses.replace(config, max_length=length), assets, examples):
+        for row, place, label in zip(pad_sources(inputs["tokens"], length), inputs["places"][:, 0], wanted[:, 0]):
+            items.append({"tokens": row, "place": np.int32(place)})
+            labels.append(int(label))
+    return items, labels
+
+
+APP = App(
+    "masked_lm", Config, data, model, predict, evaluate, preview, export,
+    predict_options=Predict, export_options=Export,
+    about="Brown: W. N. Francis and H. Kucera, American English of 1961; redistribution permitted, NLTK's index says for "
+          "non-commercial use.",
+)  # fmt: skip
+
+if __name__ == "__main__":
+    APP.main()
