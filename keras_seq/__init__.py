@@ -13,6 +13,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "app": ["App", "Data", "Preview"],
         "decoding": ["generate"],
-        "models": ["RecurrentSeq2Seq", "TransformerSeq2Seq"],
+        "models": [
+            "RecurrentLanguageModel", "RecurrentSeq2Seq", "TransformerLanguageModel", "TransformerSeq2Seq",
+        ],  # fmt: skip
     },
 )

@@ -29,8 +29,8 @@ def generate(
         top_k: draw from the k likeliest tokens only; 0 for all.
         top_p: draw from the likeliest tokens that hold this much probability together; 1 for all.
         results: how many results for each input: the n best beams, or n samples.
-        seed: of the samples; the same seed gives the same tokens.
-        bos, eos, pad: the tokens that begin, end and fill a sequence.
+        seed: of the samples, a number or several; the same seed gives the same tokens.
+        bos, eos, pad: the tokens that begin, end and fill a sequence. After a prompt its last token is the first.
 
     Returns:
         tokens int32 (B, results, max_length), without BOS, and scores float32 (B, results), the best beam first.
@@ -59,7 +59,8 @@ def generate(
     inputs = {name: ops.convert_to_tensor(value) for name, value in inputs.items()}
     batch = int(next(iter(inputs.values())).shape[0])
     noise = np.random.default_rng(seed).random((max_length, batch * results), dtype="float32")
-    return compiled(model, tuple(options.items()))(inputs, ops.convert_to_tensor(noise))
+    noise = ops.convert_to_tensor(noise) if temperature > 0 else None
+    return compiled(model, tuple(options.items()))(inputs, noise)
 
 
 def check(max_length, beams, temperature, top_k, top_p, results, **_):
@@ -83,9 +84,10 @@ def search(
     """`generate` as one pure function of tensors, to be traced by a compiler or an exporter.
 
     Args:
-        noise: float32 (max_length, B * results), uniform in [0, 1), for sampling; may be None otherwise.
+        noise: float32 (max_length, B * results), uniform in [0, 1): tokens are drawn with it; None for a beam search.
+        temperature: a number above 0, or a scalar tensor.
     """
-    width = results if temperature > 0 else beams
+    width = beams if noise is None else results
     batch = ops.shape(tree.flatten(inputs)[0])[0]
     rows = batch * width  # R
     memory, state = model.start(inputs, max_length)
@@ -93,7 +95,7 @@ def search(
         memory, state = tree.map_structure(lambda x: ops.repeat(x, width, axis=0), (memory, state))
 
     def choose(index, logits, score, done):
-        if temperature > 0:
+        if noise is not None:
             return draw(logits, score, done, noise[index], temperature, top_k, top_p, pad)
         return expand(logits, score, done, width, pad) if width > 1 else best(logits, score, done, pad)
 
@@ -112,7 +114,7 @@ def search(
     start = (
         ops.convert_to_tensor(0, dtype="int32"),
         ops.full((rows, max_length), pad, dtype="int32"),
-        ops.full((rows, 1), bos, dtype="int32"),
+        memory["first"] if "first" in memory else ops.full((rows, 1), bos, dtype="int32"),
         first_scores(batch, width, beams),
         ops.zeros((rows,), dtype="bool"),
         state,
@@ -237,6 +239,34 @@ def compiled(model, options):
     return functions[options]
 
 
+def stream(model, ids, length, context=256, piece=16, seed=0, **options):
+    """Text that goes on without end: yields tokens, a few at a time, as a language model writes them.
+
+    Each piece is one call of `generate`, after the last `context - piece` tokens that stand before it; so all pieces
+    share one compiled loop, and no more than `context` tokens are ever looked at.
+
+    Args:
+        model: a language model.
+        ids: the prompt, at least one token.
+        length: tokens to write.
+        context: tokens that the model reads at once.
+        piece: tokens that are written in a call.
+        seed: of what is drawn.
+        options: of `generate`: temperature, top_k, top_p.
+
+    Yields:
+        lists of ids, without PAD, BOS and EOS.
+    """
+    ids = list(ids)
+    for begin in range(0, length, piece):
+        before = pad([ids[-(context - piece) :]], context - piece)
+        tokens, _ = generate(model, {"prompt": before}, piece, seed=(seed, begin), eos=-1, **options)
+        new = ops.convert_to_numpy(tokens)[0, 0, : length - begin].tolist()
+        new = [token for token in new if token not in (PAD, BOS, EOS)]
+        ids += new
+        yield new
+
+
 SIZES = (32, 64, 128, 256, 512)  # targets are given room in these steps, so that few loops are compiled
 
 
@@ -271,9 +301,9 @@ def room(source_length):
     return next((size for size in SIZES if size >= wanted), wanted)
 
 
-def pad(rows):
-    """Lists of ids as one int32 array (B, T), PAD after the end of each."""
-    padded = np.full((len(rows), max(map(len, rows))), PAD, "int32")
+def pad(rows, length=None):
+    """Lists of ids as one int32 array (B, T), PAD after the end of each; T is that of the longest if not given."""
+    padded = np.full((len(rows), length or max(map(len, rows))), PAD, "int32")
     for row, ids in zip(padded, rows):
         row[: len(ids)] = ids
     return padded

@@ -198,6 +198,26 @@ def half_precision(make, *inputs, tolerance=0.1):
     close(found, expected, tolerance)
 
 
+def config_makes_it_again(model, inputs, whole):
+    """A model made from the config of another, with its weights, gives the logits `whole`; each weight has its name."""
+    fresh = type(model).from_config(model.get_config())
+    before = [weight.path for weight in fresh.weights]
+    close(copy_weights(model, fresh)(inputs), whole, 1e-6)
+    assert [weight.path for weight in fresh.weights] == before
+    assert len(set(before)) == len(before)
+
+
+def gradients_reach_every_weight(model, inputs, training=False):
+    """What is trained is used: no weight has a gradient that is zero by construction. On tensorflow."""
+    import tensorflow as tf
+
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(model(inputs, training=training) ** 2)
+    weights = model.trainable_variables
+    slopes = tape.gradient(loss, [w.value for w in weights])
+    assert not [w.path for w, s in zip(weights, slopes) if s is None or not np.any(ops.convert_to_numpy(s))]
+
+
 RELOAD = """
 import sys
 from pathlib import Path

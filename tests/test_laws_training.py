@@ -45,6 +45,8 @@ class Own(models.Model):
 MODELS = {
     "transformer": (lambda: models.TransformerSeq2Seq(23, 8, 2, 1, 16, **DROP), PAIRS),
     "lstm": (lambda: models.RecurrentSeq2Seq(23, 8, 8, **DROP), PAIRS),
+    "transformer language model": (lambda: models.TransformerLanguageModel(23, 8, 2, 1, 16, **DROP), PAIRS),
+    "lstm language model": (lambda: models.RecurrentLanguageModel(23, 8, 5, **DROP), PAIRS),
     "transformer captioner": (lambda: models.TransformerCaptioner(23, eye(), (16, 16, 3), 2, 1, 16, **DROP), SHOWN),
     "lstm captioner": (lambda: models.RecurrentCaptioner(23, eye(), (16, 16, 3), 8, **DROP), SHOWN),
     "transformer classifier": (lambda: models.TransformerClassifier(23, 3, 8, num_heads=2, mlp_dim=16, **DROP), TOKENS),

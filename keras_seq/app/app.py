@@ -107,7 +107,8 @@ class App:
         Config: frozen dataclass; each field has a default and a trailing comment, its help.
         data: `data(config) -> Data`.
         model: `model(config, assets) -> compiled keras.Model`, built.
-        predict: `predict(config, model, assets, texts, **options) -> list`, a readable result for each text.
+        predict: `predict(config, model, assets, texts, **options) -> list`, a readable result for each text; an
+            iterator of texts is printed piece by piece, as it comes.
         evaluate: `evaluate(config, model, assets, examples) -> dict` of plain data, or None.
         preview: `preview(config, model, assets, examples) -> Preview`, called after each epoch, or None.
         export: `export(config, model, assets, folder, examples, options) -> report`, a dict of plain data that writes

@@ -57,7 +57,7 @@ def predict_flags(app, sub) -> None:
 
 
 def predict_command(app, args) -> None:
-    """Prints one line for each example, and nothing else, on stdout."""
+    """Prints one line for each example, or what is written of it piece by piece, and nothing else, on stdout."""
     if bool(args.texts) == bool(args.input):
         got = f"{app.example} and --input" if args.texts else "nothing"
         raise UserError(f'expected {app.example}, `-` or --input FILE, got {got}: run `{app.command} predict "..."`')
@@ -69,7 +69,7 @@ def predict_command(app, args) -> None:
     trained = app.load(args.output)
     while chunk is not None:
         for result in predicted(app, trained, chunk, options):
-            print(as_line(result), flush=sys.stdout.isatty())
+            show(result)
         chunk = next(chunks, None)
     sys.stdout.flush()
 
@@ -84,6 +84,17 @@ def predicted(app, trained: Trained, texts: list[str], options) -> list:
         raise TypeError(f"expected {len(full)} results of predict(), got {len(results)}")
     rest = iter(results)
     return [next(rest) if text.strip() else "" for text in texts]
+
+
+def show(result: object) -> None:
+    """Prints a result: pieces of text as they come, anything else on a line."""
+    if not isinstance(result, collections.abc.Iterator):
+        print(as_line(result), flush=sys.stdout.isatty())
+        return
+    with one_line_errors():
+        for piece in result:
+            print(piece, end="", flush=True)
+    print()
 
 
 def as_line(result: object) -> str:

@@ -3,12 +3,14 @@
 from keras_seq.data.batches import Bucketed
 from keras_seq.data.casing import any_case, case_forms, shared_rows, word_parts
 from keras_seq.data.clips import Changes, ClipBatches
+from keras_seq.data.documents import hold_out, read_documents
 from keras_seq.data.images import read_captions, read_picture, read_pictures, shown, split_captions
 from keras_seq.data.labelled import Labelled, TaggedWords
 from keras_seq.data.masked import MASK, Masked
 from keras_seq.data.pairs import Pairs, Split, fold, read_pairs, references, split_pairs
 from keras_seq.data.picture_batches import Jitter, PictureBatches
 from keras_seq.data.spans import Span, aligned_scores, frame_labels, runs, segment_f1
+from keras_seq.data.streams import Stream
 from keras_seq.data.tables import Rows, read_rows, split_rows
 from keras_seq.data.tagged import Tagged, read_parts, read_tagged
 from keras_seq.data.texts import read_texts, some, split_texts
@@ -25,4 +27,5 @@ __all__ = [
     "MASK", "Masked",
     "Tagged", "TaggedWords", "in_words", "read_parts", "read_tagged", "spaced", "split_words", "windows",
     "read_texts", "some", "split_texts", "written",
+    "Stream", "hold_out", "read_documents",
 ]  # fmt: skip

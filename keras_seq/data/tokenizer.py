@@ -4,6 +4,7 @@ import io
 import random
 
 PAD, BOS, EOS, UNK = 0, 1, 2, 3
+SPACE = "\u2581"  # sentencepiece's visible space
 MAX_TEXTS = 100_000  # texts to learn from; more make training slower and the pieces no better
 
 
@@ -65,6 +66,46 @@ class Tokenizer:
             raise ValueError(f"no tokenizer of {vocab_size} pieces can be learned from {len(texts):,} texts: "
                              f"{str(error).splitlines()[-1].strip()}; give more text or another vocab_size") from error
         return cls(model.getvalue())
+
+    @classmethod
+    def characters(cls, texts):
+        """A tokenizer whose pieces are the characters of texts; it keeps every space and every line break.
+
+        Example:
+            >>> tokenizer = Tokenizer.characters(["to be"])
+            >>> tokenizer.encode(["bet  o!"]), tokenizer.vocab_size
+            ([[5, 6, 8, 4, 4, 7, 3]], 9)
+        """
+        return cls.of_pieces(sorted(set().union(*texts)))
+
+    @classmethod
+    def of_pieces(cls, pieces, keep_spaces=True):
+        """A tokenizer of given pieces: the fewest of them that make up a text.
+
+        Args:
+            pieces: List of distinct, non-empty texts; the first has the id 4.
+            keep_spaces: Whether spaces count as they stand; else a text begins with none, nor does one that is decoded.
+
+        Example:
+            >>> tokenizer = Tokenizer.of_pieces(["a", "t", " AE", " T"], keep_spaces=False)
+            >>> tokenizer.encode(["at"]), tokenizer.decode([[6, 7]])
+            ([[4, 5]], ['AE T'])
+        """
+        from sentencepiece import sentencepiece_model_pb2
+
+        model = sentencepiece_model_pb2.ModelProto()
+        types = model.SentencePiece
+        special = {"<pad>": types.CONTROL, "<s>": types.CONTROL, "</s>": types.CONTROL, "<unk>": types.UNKNOWN}
+        for name, kind in special.items():
+            model.pieces.add(piece=name, score=0.0, type=kind)
+        for piece in pieces:
+            model.pieces.add(piece=piece.replace(" ", SPACE), score=-1.0)
+        trainer, spec = model.trainer_spec, model.normalizer_spec
+        trainer.model_type, trainer.vocab_size = trainer.UNIGRAM, len(model.pieces)
+        trainer.pad_id, trainer.bos_id, trainer.eos_id, trainer.unk_id = PAD, BOS, EOS, UNK
+        spec.name, spec.add_dummy_prefix, spec.remove_extra_whitespaces = "identity", False, not keep_spaces
+        spec.escape_whitespaces = True
+        return cls(model.SerializeToString())
 
     @property
     def vocab_size(self):

@@ -2,6 +2,7 @@
 
     export_checked(model, tokenizer_proto, folder, items) -> report     a model that writes: build, compare, place
     export_seq2seq(model, tokenizer_proto, folder) -> paths             the same, not compared
+    export_language_model(model, tokenizer_proto, folder, texts)        a model that goes on with a text
     export_predictor(model, signatures, folder, items) -> report        a model that predicts
 
     SavedModelRunner(path)(items), LiteRTRunner(path)(items) -> texts   run a file without the model
@@ -17,6 +18,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "builtin_ops": ["UnsupportedOps", "check_ops"],
         "export": ["export_checked", "export_seq2seq"],
+        "language": ["export_language_model"],
         "parity": ["parity_report"],
         "pictures": ["decode_pictures"],
         "predictor": ["Signature", "export_predictor"],

@@ -51,16 +51,17 @@ class ByteCodec:
         self._surfaces(model)
         self.tables = [self.base, self.check, self.piece, self.scores, self.begins, self.letters]
 
-    def reading(self, function, name, length):
-        """A function of `name`, ids (1, length), as one of `utf8`, bytes (1, N)."""
+    def reading(self, function, name, length, prompt=False):
+        """A function of `name`, ids (1, length), as one of `utf8`, bytes (1, N); other inputs stay as they are."""
         import tensorflow as tf
 
         from keras_seq.deploy import signatures
 
-        def text(utf8):
-            return dict(function(**{name: self.encode(utf8, length)}))
+        def text(utf8, **others):
+            return dict(function(**{name: self.encode(utf8, length, prompt)}, **others))
 
-        return signatures.trace(text, utf8=tf.TensorSpec((1, room(length)), "int32"))
+        others = {key: spec for key, spec in signatures.inputs_of(function).items() if key != name}
+        return signatures.trace(text, utf8=tf.TensorSpec((1, room(length)), "int32"), **others)
 
     def writing(self, function):
         """A function with the outputs `tokens` and `scores` as one with `utf8` and `scores`."""
@@ -98,8 +99,11 @@ class ByteCodec:
         self.begins = _table(np.cumsum([0, *map(len, parts)]).astype("int32"))
         self.letters = _table(np.frombuffer(b"".join(parts), "uint8"))
 
-    def encode(self, utf8, limit):
-        """utf8 int32 (1, N), 0 after the end, to ids (1, limit): cut to limit - 1, then `eos`, then `pad`."""
+    def encode(self, utf8, limit, prompt=False):
+        """utf8 int32 (1, N), 0 after the end, to ids (1, limit): cut to limit - 1, then `eos`, then `pad`.
+
+        Of a prompt the last `limit` ids, then `pad`: it does not end.
+        """
         import tensorflow as tf
 
         x, n = self._normalise(tf.reshape(utf8, [-1]))
@@ -108,7 +112,10 @@ class ByteCodec:
         kept = _trace_back(begins, n)
         before = tf.gather(chosen, begins)
         again = tf.equal(chosen, self.unknown) & tf.equal(before, self.unknown) & (begins > 0)
-        ids, count = _compact(chosen, kept & ~again, limit)  # several unknown characters in a row are one unknown id
+        kept &= ~again  # several unknown characters in a row are one unknown id
+        ids, count = _compact(chosen, kept, limit, last=prompt)
+        if prompt:
+            return tf.expand_dims(tf.where(tf.range(limit) < count, ids, self.pad), 0)
         end, place = tf.minimum(count, limit - 1), tf.range(limit)
         ids = tf.where(place < end, ids, tf.where(tf.equal(place, end), self.eos, self.pad))
         return tf.expand_dims(ids, 0)
@@ -257,12 +264,17 @@ def _trace_back(begins, n):
     return tf.while_loop(lambda end, _: end > 0, advance, (n, tf.zeros_like(begins)))[1] > 0
 
 
-def _compact(x, keep, size):
-    """The values of x to keep, one after the other, 0 after them, (size,); and how many there are, also if too many."""
+def _compact(x, keep, size, last=False):
+    """The values of x to keep, one after the other, 0 after them, (size,); and how many there are, also if too many.
+
+    Of too many the first ones stay, or the last.
+    """
     import tensorflow as tf
 
     count = tf.cumsum(tf.cast(keep, "int32"))
-    place = tf.where(keep, tf.minimum(count - 1, size), size)  # the rest goes to a place that is cut off
+    left_out = tf.maximum(count[-1] - size, 0) if last else 0
+    place = count - 1 - left_out
+    place = tf.where(keep & (place >= 0), tf.minimum(place, size), size)  # the rest goes to a place that is cut off
     return tf.scatter_nd(tf.expand_dims(place, 1), x, [size + 1])[:size], count[-1]
 
 

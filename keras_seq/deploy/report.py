@@ -8,7 +8,7 @@ import numpy as np
 EXACT = ("saved_model", "f32")  # these compute what the model computes; int8 is judged by the metric
 
 
-def judged(model, results, metric_name, tolerance, asked):
+def judged(model, results, metric_name, tolerance, asked, more_is_better=True):
     """The whole report, JSON-able: whether all files passed and why not, their rows, and how they were made.
 
     Args:
@@ -16,8 +16,10 @@ def judged(model, results, metric_name, tolerance, asked):
         metric_name: None where nothing was measured.
         tolerance: how much of the metric a quantised file may lose.
         asked: what else stands in the report.
+        more_is_better: False where the metric counts what is wrong.
     """
-    reasons = [reason for row in results for reason in complaints(row, results, tolerance, metric_name)]
+    sign = 1 if more_is_better else -1
+    reasons = [reason for row in results for reason in complaints(row, results, tolerance, metric_name, sign)]
     return {
         "passed": not reasons, "reasons": reasons, "metric": metric_name, "tolerance": tolerance, **asked,
         "model": {"class": type(model).__name__, "parameters": weights(model) // 4, "bytes": weights(model)},
@@ -25,17 +27,20 @@ def judged(model, results, metric_name, tolerance, asked):
     }  # fmt: skip
 
 
-def complaints(row, results, tolerance, metric_name):
-    """What is wrong with one result, as sentences."""
+def complaints(row, results, tolerance, metric_name, sign=1):
+    """What is wrong with one result, as sentences; sign is -1 where less of the metric is better."""
     label = describe(row)
     if row["name"] in EXACT and row["agreement"] < 1:
         yield f"{label}: expected the model's output on every item; the same on {row['agreement']:.1%}."
+    if row["name"] in EXACT and row.get("sample_agreement", 1) < 1:
+        yield f"{label}: expected the same samples of the same noise; the same on {row['sample_agreement']:.1%}."
     if row.get("text_agreement", 1) < 1:
         yield f"{label}: expected `text` to do what the tokenizer does; the same on {row['text_agreement']:.1%}."
     if row["name"] not in EXACT and "metric" in row:
         before, after = compared(row, results)
-        if not before - after <= tolerance:
-            yield f"{label}: {metric_name} fell from {before:.2f} to {after:.2f}; a loss of {tolerance:g} is allowed."
+        if not sign * (before - after) <= tolerance:
+            went = f"{'fell' if sign > 0 else 'rose'} from {points(before)} to {points(after)}"
+            yield f"{label}: {metric_name} {went}; a loss of {tolerance:g} is allowed."
 
 
 def compared(row, results):
@@ -51,9 +56,10 @@ def format_report(report):
     name, count = report["metric"] or "metric", report.get("all_sentences")
     columns = {
         "same output": lambda r: f"{r['agreement']:.1%}",
+        "same samples": lambda r: f"{r['sample_agreement']:.1%}",
         "same from bytes": lambda r: f"{r['text_agreement']:.1%}",
-        name: lambda r: f"{r['metric']:.2f}",
-        f"{name} on {count}": lambda r: f"{r['metric_all']:.2f}",
+        name: lambda r: points(r["metric"]),
+        f"{name} on {count}": lambda r: points(r["metric_all"]),
         "MB": lambda r: f"{r['bytes'] / 1e6:.2f}",
         "of f32 weights": lambda r: f"{r['ratio']:.3f}",
         "ready in ms": lambda r: f"{r['load_ms']:.0f}",
@@ -70,6 +76,11 @@ def format_report(report):
     verdict = "All files agree with the model" if report["passed"] else "The files do not agree with the model"
     lines += ["", f"{verdict} on {report['sentences']} {report.get('unit', 'sentences')}."]
     return "\n".join([*lines, *(f"- {reason}" for reason in report["reasons"])])
+
+
+def points(metric):
+    """A metric with two decimals, a small one with four."""
+    return f"{metric:.2f}" if abs(metric) >= 10 else f"{metric:.4f}"
 
 
 def describe(row):

@@ -47,7 +47,8 @@ class LiteRTFile:
 
     def ids(self, texts, name):
         """Texts as rows of the input `name`, with the vocabulary that lies in the file."""
-        return pad_sources(self.tokenizer().encode(list(texts)), self.shapes[self.main][name][1])
+        padded = pad_prompts if name == "prompt" else pad_sources
+        return padded(self.tokenizer().encode(list(texts)), self.shapes[self.main][name][1])
 
     def card(self):
         """The JSON card in the file: signatures, sizes, ids."""
@@ -85,8 +86,13 @@ class LiteRTRunner(LiteRTFile):
     def __call__(self, items, signature="generate"):
         """Texts, or items {name: array}, to texts, with the vocabulary that lies in the file."""
         items = list(items)
-        rows = items if items and isinstance(items[0], dict) else self.ids(items, "source")
+        rows = items if items and isinstance(items[0], dict) else self.read(items)
         return self.tokenizer().decode(self.generate(rows, signature).tolist())  # EOS and PAD are no text
+
+    def read(self, texts):
+        """Texts as items: the source of what is written, or a prompt."""
+        name = "prompt" if "prompt" in self.shapes[self.main] else "source"
+        return [{name: row} for row in self.ids(texts, name)]
 
     def text(self, items, signature="text"):
         """`self(items)` with the tokenizer that is in the graph; `text_beam` for the beam search."""
@@ -107,7 +113,7 @@ class LiteRTRunner(LiteRTFile):
 
     def logits(self, item, target):
         """Logits (T, V) of the model inputs `target` (T,), by `encode` and `decode_step`, as a streaming host would."""
-        memory = self.run("encode", **self.named(item))
+        memory = self.run("encode" if "encode" in self.signatures else "prefill", **self.named(item))
         state = {name: memory.pop(name) for name in list(memory) if name.startswith("state_")}
         memory = {name: value for name, value in memory.items() if name in self.signatures["decode_step"]["inputs"]}
         logits = []
@@ -212,6 +218,15 @@ def pad_sources(sources, length):
         ids = until_eos(ids)[: length - 1]
         row[: len(ids)] = ids
         row[len(ids)] = EOS
+    return rows
+
+
+def pad_prompts(prompts, length):
+    """Rows of ids to (n, length): of each the last `length`, then PAD."""
+    rows = np.full((len(prompts), length), PAD, "int32")
+    for row, ids in zip(rows, prompts):
+        ids = ids[-length:]
+        row[: len(ids)] = ids
     return rows
 
 

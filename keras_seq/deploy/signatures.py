@@ -48,13 +48,14 @@ def check_float32(model):
         )
 
 
-def seq2seq_module(model, shapes, beams=1, length_penalty=0.6):
+def seq2seq_module(model, shapes, beams=1, length_penalty=0.6, **options):
     """The model's weights and its signatures, ready for `tf.saved_model.save`.
 
     Args:
         model: with `start` and `step`, in float32.
         shapes: `Shapes`.
         beams: above 1 adds the signature `generate_beam`.
+        options: of `decoding.search`, for all that write.
 
     Returns:
         tf.Module that tracks the weights, and a dict of its concrete functions by name.
@@ -63,9 +64,10 @@ def seq2seq_module(model, shapes, beams=1, length_penalty=0.6):
     model = EmptyAtRunTime(model)
     encode, nests = _encode(model, shapes)
     signatures = {"encode": encode, "decode_step": _decode_step(model, encode, nests, shapes)}
-    signatures["generate"] = _generate(model, shapes)
+    signatures["generate"] = _generate(model, shapes, **options)
     if beams > 1:
-        signatures["generate_beam"] = _generate(model, shapes, beams=beams, length_penalty=length_penalty)
+        options |= {"beams": beams, "length_penalty": length_penalty}
+        signatures["generate_beam"] = _generate(model, shapes, **options)
     return module, signatures
 
 
@@ -174,13 +176,11 @@ def _decode_step(model, encode, nests, shapes):
     return trace(decode_step, **specs, **encode.structured_outputs)
 
 
-def _generate(model, shapes, beams=1, length_penalty=0.6):
+def _generate(model, shapes, **options):
     from keras_seq.decoding import search
 
     def generate(**inputs):
-        tokens, scores = search(
-            model, inputs, None, max_length=shapes.max_length, beams=beams, length_penalty=length_penalty
-        )
+        tokens, scores = search(model, inputs, None, max_length=shapes.max_length, **options)
         return {"tokens": tokens[:, 0], "scores": scores[:, 0]}
 
     return trace(generate, **shapes.specs())

@@ -44,14 +44,16 @@ class TextCodec:
         rows = tf.lookup.KeyValueTensorInitializer([pieces[i].piece for i in normal], normal, "string", "int32")
         self.table = tf.lookup.StaticHashTable(rows, default_value=-1)  # to be tracked by what is saved
 
-    def encode(self, texts, limit=None, length=None):
+    def encode(self, texts, limit=None, length=None, prompt=False):
         """texts (B,) to ids (B, S): pieces, then `eos`, then `pad`; cut to `limit` ids with `eos` the last of them.
 
-        S is `length`, or that of the longest row.
+        Of a prompt the last `limit` pieces, then `pad`. S is `length`, or that of the longest row.
         """
         import tensorflow as tf
 
         ids = self.pieces(texts)
+        if prompt:
+            return ids[:, -limit:].to_tensor(self.pad, shape=(None, length))
         ids = ids if limit is None else ids[:, : limit - 1]
         eos = tf.fill([ids.nrows(), 1], self.eos)
         return tf.concat([ids, tf.RaggedTensor.from_tensor(eos)], axis=1).to_tensor(self.pad, shape=(None, length))

@@ -89,6 +89,15 @@ class RecurrentEncoder(Layer):
             states.append(dict(zip(CELLS[self.cell][1], state)))
         return (x, states) if return_state else x
 
+    def start(self, batch):
+        """The state before anything was read: [{"h", "c"} (B, U)], zeros."""
+        zero = ops.zeros((batch, self.units), dtype=self.compute_dtype)
+        return [dict.fromkeys(CELLS[self.cell][1], zero) for _ in self.forwards]
+
+    def step(self, x, state, x_mask=None):
+        """Forwards only: go on from a state with x (B, T, D) -> (B, T, U) and the new state."""
+        return sweep(self.forwards, CELLS[self.cell][1], x, state, self.dropout, self.residual, x_mask)
+
 
 @register
 class RecurrentDecoder(Layer):
@@ -210,7 +219,10 @@ class RecurrentDecoder(Layer):
 
     def run(self, x, index, memory, state):
         """`step` with the attention weights of the source, [{"cross"} (B, N, T, S)], as a third result."""
-        x, state = self.loop(x, memory, state) if self.feed_context else self.sweep(x, state)
+        if self.feed_context:
+            x, state = self.loop(x, memory, state)
+        else:
+            x, state = sweep(self.layers, self.parts, x, state, self.dropout, self.residual)
         if self.attention is None:
             return x, state, []
         context, weights = self.look(x, memory)
@@ -231,16 +243,6 @@ class RecurrentDecoder(Layer):
     def top(self, state):
         """The output of the stack, which is the state h of its last layer, or of all of them where each adds to it."""
         return sum(part["h"] for part in state) if self.residual else state[-1]["h"]
-
-    def sweep(self, x, state):
-        """Layer by layer, all steps at once: x (B, T, D) -> (B, T, U) and the new state."""
-        states = []
-        for i, (layer, old) in enumerate(zip(self.layers, state)):
-            inputs = x if self.dropout is None else self.dropout(x)
-            y, new = advance(layer, inputs, [old[name] for name in self.parts])
-            x = x + y if self.residual and i else y
-            states.append(dict(zip(self.parts, new)))
-        return x, states
 
     def loop(self, x, memory, state):
         """Step by step, all layers at once, each with the context found before it: as `sweep`, in Keras' own loop."""
@@ -305,10 +307,20 @@ class Step:
         return self.call(x, states)
 
 
-def advance(layer, x, state):
+def sweep(layers, parts, x, state, dropout=None, residual=False, mask=None):
+    """Layer by layer, all steps at once: x (B, T, D) -> (B, T, U) and the new state; where mask is False it stays."""
+    states = []
+    for i, (layer, old) in enumerate(zip(layers, state)):
+        y, new = advance(layer, x if dropout is None else dropout(x), [old[name] for name in parts], mask)
+        x = x + y if residual and i else y
+        states.append(dict(zip(parts, new)))
+    return x, states
+
+
+def advance(layer, x, state, mask=None):
     """A recurrent layer over x (B, T, D) from a state: outputs (B, T, U) and the new state. One step is one cell."""
-    if x.shape[1] == 1:
+    if x.shape[1] == 1 and mask is None:
         y, state = layer.cell(ops.squeeze(x, 1), state)
         return ops.expand_dims(y, 1), state
-    y, *state = layer(x, initial_state=state)
+    y, *state = layer(x, initial_state=state, mask=mask)
     return y, state

@@ -166,16 +166,15 @@ class Block(Layer):
             index: position of x[:, 0] in the state.
 
         Returns:
-            x (B, T, D), the new state (None without one), and the attention weights {"self", "cross"}.
+            x (B, T, D), the new state (without one keys and values of x alone), and the weights {"self", "cross"}.
         """
         weights = {}
 
         def self_attention(x):
             nonlocal state
             q, kv = self.self_attention.heads(x, q_pos)
-            if state is not None:
-                kv = state = write(state, kv, index)
-            y, weights["self"] = self.self_attention.attend(q, kv, sees, q_pos, k_pos)
+            state = kv if state is None else write(state, kv, index)
+            y, weights["self"] = self.self_attention.attend(q, state, sees, q_pos, k_pos)
             return y
 
         def cross_attention(x):
@@ -200,6 +199,11 @@ def write(cache, new, index):
     return {
         name: ops.slice_update(cache[name], (0, 0, index, 0), ops.cast(new[name], cache[name].dtype)) for name in cache
     }
+
+
+def grown(cache, length):
+    """Keys and values (B, N, S, H) with room for `length` more."""
+    return {name: ops.pad(part, ((0, 0), (0, 0), (0, length), (0, 0))) for name, part in cache.items()}
 
 
 class Stack(Layer):
@@ -236,6 +240,11 @@ class Stack(Layer):
     def make_mask(self, *args, **options):
         """The mask of the self-attention, made once for all blocks."""
         return self.blocks[0].self_attention.make_mask(*args, **options)
+
+    def check_length(self, length):
+        limit = getattr(self.position, "max_length", None)
+        if limit is not None and length > limit:
+            raise ValueError(f"learned positions end at {limit}, got length {length}; train with a larger max_length.")
 
     def enter(self, x, pos):
         """Add positions to embeddings (B, T, D)."""
@@ -333,11 +342,6 @@ class TransformerDecoder(Stack):
         self.check_length(length)
         empty = ops.zeros((batch, self.kv_heads, length, self.size), dtype=self.compute_dtype)
         return memory, [{"k": empty, "v": empty} for _ in self.blocks]
-
-    def check_length(self, length):
-        limit = getattr(self.position, "max_length", None)
-        if limit is not None and length > limit:
-            raise ValueError(f"learned positions end at {limit}, got length {length}; train with a larger max_length.")
 
     def run(self, x, index, memory, state):
         """`step` with the attention weights {"self", "cross"} of each layer as a third result."""

@@ -3,6 +3,7 @@
 from keras_seq.models.base import Model
 from keras_seq.models.captioner import Captioner, RecurrentCaptioner, TransformerCaptioner
 from keras_seq.models.classifier import Classifier, Committee, RecurrentClassifier, TransformerClassifier
+from keras_seq.models.language import LanguageModel, RecurrentLanguageModel, TransformerLanguageModel
 from keras_seq.models.masked_lm import MaskedLM
 from keras_seq.models.seq2seq import RecurrentSeq2Seq, Seq2Seq, TransformerSeq2Seq
 from keras_seq.models.tagger import RecurrentTagger, Tagger, TransformerTagger
@@ -13,6 +14,7 @@ __all__ = [
     "Captioner", "RecurrentCaptioner", "TransformerCaptioner",
     "Classifier", "Committee", "RecurrentClassifier", "TransformerClassifier",
     "MaskedLM",
+    "LanguageModel", "RecurrentLanguageModel", "TransformerLanguageModel",
     "RecurrentSeq2Seq", "Seq2Seq", "TransformerSeq2Seq",
     "RecurrentTagger", "Tagger", "TransformerTagger", "WordTagger",
 ]  # fmt: skip

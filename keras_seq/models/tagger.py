@@ -10,8 +10,8 @@ from keras import ops
 
 from keras_seq.layers import masks
 from keras_seq.layers.core import Dropout, Linear, register
-from keras_seq.layers.recurrent import CELLS, RecurrentEncoder, advance
-from keras_seq.layers.transformer import TransformerEncoder
+from keras_seq.layers.recurrent import RecurrentEncoder
+from keras_seq.layers.transformer import TransformerEncoder, grown
 from keras_seq.models.base import Model
 
 
@@ -183,11 +183,6 @@ class TransformerTagger(Tagger):
         return self.over.leave(x), states
 
 
-def grown(cache, length):
-    """Keys and values (B, N, S, H) with room for `length` more."""
-    return {name: ops.pad(part, ((0, 0), (0, 0), (0, length), (0, 0))) for name, part in cache.items()}
-
-
 @register
 class RecurrentTagger(Tagger):
     """A recurrent stack over the vectors of the frames, both ways, or forwards only if causal.
@@ -224,14 +219,7 @@ class RecurrentTagger(Tagger):
         return self.over.units * (1 if self.causal else 2)
 
     def over_start(self, batch):
-        zero = ops.zeros((batch, self.over.units), dtype=self.compute_dtype)
-        return [dict.fromkeys(CELLS[self.over.cell][1], zero) for _ in self.over.forwards]
+        return self.over.start(batch)
 
     def run(self, x, index, state=None, mask=None):
-        if state is None:
-            return self.over(x, x_mask=mask), None
-        parts, states = CELLS[self.over.cell][1], []
-        for layer, old in zip(self.over.forwards, state):
-            x, new = advance(layer, x, [old[name] for name in parts])
-            states.append(dict(zip(parts, new)))
-        return x, states
+        return (self.over(x, x_mask=mask), None) if state is None else self.over.step(x, state)

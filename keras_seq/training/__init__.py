@@ -4,10 +4,14 @@ import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
-    submodules={"calibration", "callbacks", "card", "checkpoint", "losses", "schedules", "scoring", "store"},
+    submodules={
+        "calibration", "callbacks", "card", "checkpoint", "losses", "perplexity", "schedules", "scoring", "store",
+    },  # fmt: skip
     submod_attrs={
         "cider": ["cider"],
+        "edit_distance": ["edit_distance"],
         "losses": ["TokenCrossEntropy"],
+        "perplexity": ["text_scores", "token_nats"],
         "schedules": ["WarmupCosine", "WarmupInverseSquareRoot"],
     },
 )

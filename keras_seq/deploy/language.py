@@ -1,0 +1,257 @@
+"""Export of language models: the prompt in one call, then a token a call, or the whole continuation in one.
+
+| signature | inputs | outputs |
+|---|---|---|
+| `prefill` | `prompt` (B, S) int32 | `memory_*`, `state_*`; `memory_first` (B, 1) is the first of `tokens` |
+| `decode_step` | `tokens` (B, 1), `index` () int32 from 0 on, `memory_*`, `state_*` | `logits` (B, V), `state_*` |
+| `generate` | `prompt` | `tokens` (B, T) int32, `scores` (B,) float32: the likeliest each time |
+| `sample` | `prompt`, `noise` (B, T) float32 in [0, 1), `temperature` () float32 | the same, drawn |
+| `text`, `text_sample` | `utf8` (1, N) int32 in the place of `prompt` | `utf8` (1, M) int32, `scores` |
+
+The same noise draws the same tokens. `prompt` holds the last S ids of what stands before, then PAD. `text` and
+`text_sample` are in a .tflite only; `generate` and `sample` of a SavedModel take `texts` (B,) string and give `text`
+(B,) string, and its `generate_ids` and `sample_ids` are those above.
+"""
+
+import functools
+
+import numpy as np
+
+from keras_seq.deploy import bundle, export, litert, report, savedmodel, signatures
+from keras_seq.deploy.bytes import ByteCodec
+from keras_seq.deploy.report import clock, log_softmax, mean_kl, ready, sized
+from keras_seq.deploy.runners import PAD, LiteRTRunner, SavedModelRunner, pad_prompts, stack
+
+NEVER = -1  # no token ends a text that goes on
+TEMPERATURE, SEED = 0.8, 0  # of the samples that are compared
+
+
+def export_language_model(
+    model, tokenizer_proto, folder, texts, *, prompt_length=64, max_length=64, top_k=0, top_p=1.0,
+    formats=litert.FORMATS, card=None, tolerance=0.02, prompts=50, scored=12, timed=4,
+):  # fmt: skip
+    """Writes the SavedModel and one .tflite a format, each compared with the model before it is put in place.
+
+    The SavedModel's text, f32's tokens and f32's samples have to be the model's after every prompt. int8 may lose
+    `tolerance` nats a character of the held-out texts.
+
+    Args:
+        model: a trained language model, in float32.
+        tokenizer_proto: bytes of its sentencepiece model.
+        folder: where the files go; those of an earlier export are replaced when all new ones passed.
+        texts: held-out texts. Prompts are cut from them, and so is what is foretold.
+        prompt_length: S, ids of a prompt.
+        max_length: T, ids that are written in a call.
+        top_k, top_p: of the signature `sample`.
+        formats: of "f32", "int8".
+        card: JSON-able facts about the model for the card in the file.
+        tolerance: nats a character that int8 may lose.
+        prompts: how many continuations are compared.
+        scored: pieces of S + T tokens on which nats are measured.
+        timed: prompts on which speed is measured.
+
+    Returns:
+        the report, which also lies in `report.json`. Where `report["passed"]` is False, no file was replaced.
+
+    Raises:
+        ValueError: for a model that is not in float32, or a tokenizer that cannot be put in a graph.
+        UnsupportedOps: where a .tflite would need more than builtin ops.
+    """
+    litert.check_formats(formats)
+    sizes = {"prompt_length": prompt_length, "max_length": max_length}
+    shaped = {"top_k": top_k, "top_p": top_p}
+    facts = {**(card or {}), **sizes, **shaped, **describe()}
+    judge = Judge(model, tokenizer_proto, texts, sizes, shaped, prompts, scored, timed)
+
+    def built(folder):
+        return build(model, tokenizer_proto, folder, sizes, shaped, formats, facts)
+
+    return export.checked(folder, built, functools.partial(judge.report, tolerance=tolerance))
+
+
+def describe():
+    """What `card.json` in the file says of its inputs and outputs."""
+    from keras_seq.decoding import BOS, EOS, UNK
+
+    return {
+        "ids": {"pad": PAD, "bos": BOS, "eos": EOS, "unk": UNK},
+        "prompt": "the last ids of the text so far, then pad; of a new text the line break before it is the first",
+        "tokens": "ids of what follows",
+        "utf8": "bytes of a text, then 0",
+        "vocabulary": bundle.VOCABULARY,
+    }
+
+
+def build(model, tokenizer_proto, folder, sizes, shaped, formats, facts):
+    """Writes all files into `folder`; returns their paths by name."""
+    path = folder / export.SAVED_MODEL
+    save(model, tokenizer_proto, path, sizes, shaped)
+    with litert.for_phones():
+        module, functions = module_of(model, 1, sizes["prompt_length"], sizes["max_length"], shaped)
+    codec = ByteCodec(tokenizer_proto)
+    module.tables = codec.tables
+    for name, search in {"text": "generate", "text_sample": "sample"}.items():
+        written = codec.writing(functions[search])
+        functions[name] = codec.reading(written, "prompt", sizes["prompt_length"], prompt=True)
+    contents = litert.convert(module, functions, formats)
+    facts = {**facts, "signatures": signatures.describe(functions)}
+    return {export.SAVED_MODEL: path, **export.write(folder, contents, facts, {bundle.VOCABULARY: tokenizer_proto})}
+
+
+def module_of(model, batch, prompt_length, max_length, shaped):
+    """The model's weights and its signatures of ids."""
+    from keras_seq.decoding import search
+
+    inputs = {"prompt": ((prompt_length,), "int32")}
+    shapes = signatures.Shapes(batch, max_length=max_length, inputs=inputs)
+    module, functions = signatures.seq2seq_module(model, shapes, eos=NEVER)
+    functions = {"prefill" if name == "encode" else name: function for name, function in functions.items()}
+
+    def sample(prompt, noise, temperature):
+        import tensorflow as tf
+
+        temperature = tf.maximum(temperature, 1e-3)
+        found = search(
+            model, {"prompt": prompt}, tf.transpose(noise), max_length, temperature=temperature, eos=NEVER, **shaped
+        )
+        return {"tokens": found[0][:, 0], "scores": found[1][:, 0]}
+
+    given = {**inputs, "noise": ((max_length,), "float32"), "temperature": (None, "float32")}
+    return module, {**functions, "sample": signatures.trace(sample, **signatures.specs(given, batch))}
+
+
+def save(model, tokenizer_proto, path, sizes, shaped):
+    """Writes the SavedModel."""
+    from keras_seq.deploy.text import TextCodec
+
+    with savedmodel.for_servers():
+        module, functions = module_of(model, None, None, sizes["max_length"], shaped)
+    codec = TextCodec(tokenizer_proto)
+    for name in ("generate", "sample"):
+        functions[f"{name}_ids"] = functions[name]
+        functions[name] = reading(codec, functions[name], sizes["prompt_length"])
+    savedmodel.save(module, functions, path, codec)
+
+
+def reading(codec, function, limit):
+    """A function of ids as one of `texts` (B,), string, that gives `text`."""
+    import tensorflow as tf
+
+    def text(texts, **others):
+        found = function(prompt=codec.encode(texts, limit, prompt=True), **others)
+        return {"text": codec.decode(found["tokens"]), "scores": found["scores"]}
+
+    others = {name: spec for name, spec in signatures.inputs_of(function).items() if name != "prompt"}
+    return signatures.trace(text, texts=tf.TensorSpec((None,), "string"), **others)
+
+
+class Judge:
+    """Holds what the model itself writes and foretells, and compares each file with it."""
+
+    def __init__(self, model, tokenizer_proto, texts, sizes, shaped, prompts, scored, timed):
+        import sentencepiece
+
+        self.model, self.sizes, self.timed = model, sizes, timed
+        self.tokenizer = sentencepiece.SentencePieceProcessor(model_proto=tokenizer_proto)
+        ids = [i for row in self.tokenizer.encode(list(texts)) for i in row]
+        length = sizes["prompt_length"]
+        self.prompts = self.readable(spread(ids, prompts, length))
+        self.rows = [{"prompt": row} for row in pad_prompts(self.tokenizer.encode(self.prompts), length)]
+        self.pieces = spread(ids, scored, length + sizes["max_length"])
+        self.characters = sum(map(len, self.decode([row[length:] for row in self.pieces])))
+        self.noise = np.random.default_rng(SEED).random((sizes["max_length"], len(self.rows)), "float32").T
+        self.expected = self.written(), self.written(temperature=TEMPERATURE, seed=SEED, **shaped)
+        self.foretold = [np.asarray(model({"target": row[None, :-1]}))[0, length - 1 :] for row in self.pieces]
+
+    def readable(self, rows):
+        """Rows of ids as texts that begin with a character, not with a space that a tokenizer would drop."""
+        return [text.lstrip(" ") for text in self.decode(rows)]
+
+    def written(self, **options):
+        """The model's own tokens (n, T)."""
+        from keras_seq.decoding import generate
+
+        found = generate(self.model, stack(self.rows), self.sizes["max_length"], eos=NEVER, **options)
+        return np.asarray(found[0])[:, 0]
+
+    def report(self, paths, tolerance):
+        """The report on the files."""
+        name = "nats a character"
+        results = [{"name": "keras", **self.compare(*self.expected), "metric": self.nats(self.foretold)}]
+        for form, path in paths.items():
+            row = self.saved_model(path) if form == export.SAVED_MODEL else self.litert(path)
+            results.append({"name": form, **sized(path, self.model), **row})
+        asked = {"sentences": len(self.rows), "unit": "prompts", **self.sizes, "characters": self.characters}
+        return report.judged(self.model, results, name, tolerance, asked, more_is_better=False)
+
+    def compare(self, greedy, sampled):
+        """The share of prompts after which the same tokens were written."""
+        same = [np.all(found == wanted, axis=1).mean() for found, wanted in zip((greedy, sampled), self.expected)]
+        return dict(zip(("agreement", "sample_agreement"), map(float, same)))
+
+    def nats(self, logits):
+        """-log p a character of the ends of the pieces, given logits (T, V) of each."""
+        ends = [row[self.sizes["prompt_length"] :] for row in self.pieces]
+        gains = [log_softmax(found.astype("float64"))[np.arange(len(end)), end] for found, end in zip(logits, ends)]
+        return -float(np.sum(gains)) / self.characters
+
+    def saved_model(self, path):
+        """Texts in, texts out."""
+        runner, load_ms = ready(lambda: SavedModelRunner(path), lambda runner: runner(self.prompts[:1]), times=1)
+        given = {"noise": self.noise, "temperature": np.float32(TEMPERATURE)}
+        sampled = runner.run("sample", texts=np.array(self.prompts, object), **given)["text"]
+        pairs = zip((runner(self.prompts), [text.decode() for text in sampled]), self.expected)
+        same = [np.mean([a == b for a, b in zip(found, self.decode(tokens))]) for found, tokens in pairs]
+        speed = self.speed(lambda i: runner(self.prompts[i : i + 1]))
+        row = dict(zip(("agreement", "sample_agreement"), map(float, same)))
+        return {**row, "load_ms": load_ms, "ms_per_token": speed}
+
+    def litert(self, path):
+        """Ids and bytes in; and what `decode_step` foretells, a token at a time."""
+        runner, load_ms = ready(lambda: LiteRTRunner(path), lambda runner: runner.generate(self.rows[:1]))
+        temperature = {"temperature": np.float32(TEMPERATURE)}
+        noisy = [{**row, "noise": noise, **temperature} for row, noise in zip(self.rows, self.noise)]
+        greedy, sampled = runner.generate(self.rows), runner.generate(noisy, "sample")
+        utf8 = [{"utf8": runner.utf8(text, "text_sample"), "noise": noise, **temperature}
+                for text, noise in zip(self.prompts, self.noise)]  # fmt: skip
+        pairs = [*zip(runner.text(self.prompts), self.decode(greedy)),
+                 *zip(runner.text(utf8, "text_sample"), self.decode(sampled))]  # fmt: skip
+        return {
+            **self.compare(greedy, sampled),
+            "text_agreement": float(np.mean([a == b for a, b in pairs])),
+            **self.foretell(runner),
+            "load_ms": load_ms,
+            "ms_per_token": self.speed(lambda i: runner.generate(self.rows[i : i + 1])),
+        }
+
+    def foretell(self, runner):
+        """The metric, and how far the logits are from the model's."""
+        length = self.sizes["prompt_length"]
+        found = [runner.logits({"prompt": row[:length]}, row[length - 1 : -1]) for row in self.pieces]
+        pairs = list(zip(self.foretold, found))
+        return {
+            "metric": self.nats(found),
+            "max_logit_difference": float(max(np.abs(ours - theirs).max() for ours, theirs in pairs)),
+            "mean_kl": float(np.mean([mean_kl(log_softmax(ours), log_softmax(theirs)) for ours, theirs in pairs])),
+            "same_best_token": float(np.mean([np.mean(a.argmax(-1) == b.argmax(-1)) for a, b in pairs])),
+        }
+
+    def decode(self, tokens):
+        return self.tokenizer.decode([[int(i) for i in row] for row in tokens])
+
+    def speed(self, call, repeats=5):
+        """Milliseconds a token: the best of some runs after each timed prompt, the prompt included."""
+        best = [clock(functools.partial(call, i), repeats) for i in range(min(self.timed, len(self.rows)))]
+        return 1e3 * float(np.mean(best)) / self.sizes["max_length"]
+
+
+def spread(ids, count, length):
+    """So many pieces (length,) of a text, one as far from the other as there is room for.
+
+    Raises:
+        ValueError: for a text that is shorter than a piece.
+    """
+    if len(ids) < length:
+        raise ValueError(f"expected held-out text of at least {length} tokens, got {len(ids)}: hold out more")
+    begins = np.linspace(0, len(ids) - length, count).astype(int)
+    return [np.array(ids[begin : begin + length], "int32") for begin in begins]
