@@ -16,6 +16,7 @@ REQUIRES = [
     "pillow>=10",  # decodes pictures
     "av>=12",  # decodes video
     "lazy_loader>=0.4",
+    "holidays>=0.50",  # of countries, for forecasts
     "ai-edge-litert>=2.0; platform_system != 'Windows'",  # writes, opens and runs a .tflite
 ]
 

@@ -241,6 +241,68 @@ def load_pronunciation(folder=FOLDER / "pronunciation"):
     return splits
 
 
+class Hours(NamedTuple):
+    """Hours of one split: times as ISO 8601, and float64 (N,) how many cars came by."""
+
+    times: list
+    volumes: object
+
+
+def load_traffic(folder=FOLDER / "traffic"):
+    """Cars an hour on a motorway, split by time; hours that were not counted are not there.
+
+    Args:
+        folder: Where the pack lies.
+
+    Returns:
+        {"train": Hours, "valid": Hours, "test": Hours}, one after the other in time.
+
+    Raises:
+        ValueError: if the pack is not there, or the file is not the one that was made.
+
+    Example:
+        >>> load_traffic()["test"].times[0]   # doctest: +SKIP
+    """
+    import numpy as np
+
+    path = pathlib.Path(folder) / "traffic.tsv.gz"
+    if not path.exists():
+        raise ValueError(f"{path}: no such pack; restore it with git, or make it with "
+                         "`python -m apps.data.build traffic`")
+    splits = {}
+    for line in _checked(path).splitlines():
+        name, time, volume = line.split("\t")
+        splits.setdefault(name, []).append((time, float(volume)))
+    return {name: Hours([t for t, _ in rows], np.array([v for _, v in rows])) for name, rows in splits.items()}
+
+
+def load_pressure(folder=FOLDER / "pressure"):
+    """Arterial pressure with one labelled anomaly.
+
+    Args:
+        folder: Where the pack lies.
+
+    Returns:
+        (pressure float64 (N,), label int64 (N,) of 0 and 1, how many steps at the beginning are clean and for training).
+
+    Raises:
+        ValueError: if the pack is not there, or the file is not the one that was made.
+
+    Example:
+        >>> load_pressure()[2]   # doctest: +SKIP
+        1200
+    """
+    import numpy as np
+
+    path = pathlib.Path(folder) / "pressure.tsv.gz"
+    if not path.exists():
+        raise ValueError(f"{path}: no such pack; restore it with git, or make it with "
+                         "`python -m apps.data.build pressure`")
+    rows = [line.split("\t") for line in _checked(path).splitlines()]
+    clean = sum(name == "train" for name, *_ in rows)
+    return np.array([float(value) for _, value, _ in rows]), np.array([int(label) for *_, label in rows]), clean
+
+
 def _checked(path):
     """The text of a gzipped file whose bytes are those that its facts name."""
     expected = json.loads(path.with_name(path.name.replace(".tsv.gz", ".json")).read_text(encoding="utf-8"))["sha256"]

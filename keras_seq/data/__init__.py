@@ -7,11 +7,24 @@ from keras_seq.data.documents import hold_out, read_documents
 from keras_seq.data.images import read_captions, read_picture, read_pictures, shown, split_captions
 from keras_seq.data.labelled import Labelled, TaggedWords
 from keras_seq.data.masked import MASK, Masked
+from keras_seq.data.nab import read_nab
 from keras_seq.data.pairs import Pairs, Split, fold, read_pairs, references, split_pairs
 from keras_seq.data.picture_batches import Jitter, PictureBatches
+from keras_seq.data.series import (
+    Series,
+    filled,
+    holiday_flags,
+    moments,
+    read_series,
+    regular,
+    repeated,
+    seasons,
+    stamp,
+)
+from keras_seq.data.series_windows import SeriesWindows
 from keras_seq.data.spans import Span, aligned_scores, frame_labels, runs, segment_f1
 from keras_seq.data.streams import Stream
-from keras_seq.data.tables import Rows, read_rows, split_rows
+from keras_seq.data.tables import Rows, read_columns, read_rows, split_rows
 from keras_seq.data.tagged import Tagged, read_parts, read_tagged
 from keras_seq.data.texts import read_texts, some, split_texts
 from keras_seq.data.tokenizer import Tokenizer
@@ -28,4 +41,6 @@ __all__ = [
     "Tagged", "TaggedWords", "in_words", "read_parts", "read_tagged", "spaced", "split_words", "windows",
     "read_texts", "some", "split_texts", "written",
     "Stream", "hold_out", "read_documents",
+    "Series", "SeriesWindows", "filled", "holiday_flags", "moments", "read_columns", "read_nab",
+    "read_series", "regular", "repeated", "seasons", "stamp",
 ]  # fmt: skip

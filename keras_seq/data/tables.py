@@ -59,8 +59,7 @@ def read_rows(path, columns):
     path = pathlib.Path(path)
     form = FORMATS.get(path.suffix.lower())
     if form is None:
-        raise ValueError(f"{path}: expected a file that ends on {', '.join(FORMATS)}, got "
-                         f"{path.suffix or 'no ending'!r}; rename or convert it")
+        raise ValueError(odd_ending(path))
     text = decoded(path)
     read = {"csv": of_csv, "tsv": of_tsv, "jsonl": of_jsonl}[form]
     numbers, rows = [], []
@@ -70,6 +69,28 @@ def read_rows(path, columns):
     if not rows:
         raise ValueError(f"{path}: expected rows below the names of the columns, got none; add some")
     return Rows(rows, numbers, path)
+
+
+def read_columns(path):
+    """The names of a table's columns.
+
+    Raises:
+        ValueError: as `read_rows` does.
+    """
+    path = pathlib.Path(path)
+    form = FORMATS.get(path.suffix.lower())
+    if form is None:
+        raise ValueError(odd_ending(path))
+    first = decoded(path).partition("\n")[0]
+    if form == "jsonl":
+        return list(parsed(path, 1, first))
+    separator = "\t" if form == "tsv" else max(SEPARATORS, key=first.count)
+    return [name.strip() for name in next(csv.reader([first], delimiter=separator), [])]
+
+
+def odd_ending(path):
+    return (f"{path}: expected a file that ends on {', '.join(FORMATS)}, got {path.suffix or 'no ending'!r}; rename or "
+            "convert it")
 
 
 def decoded(path):

@@ -3,6 +3,13 @@
 from keras_seq.models.base import Model
 from keras_seq.models.captioner import Captioner, RecurrentCaptioner, TransformerCaptioner
 from keras_seq.models.classifier import Classifier, Committee, RecurrentClassifier, TransformerClassifier
+from keras_seq.models.detector import Autoencoder, Detector
+from keras_seq.models.forecaster import (
+    Forecaster,
+    RecurrentForecaster,
+    Seq2SeqForecaster,
+    TransformerForecaster,
+)
 from keras_seq.models.language import LanguageModel, RecurrentLanguageModel, TransformerLanguageModel
 from keras_seq.models.masked_lm import MaskedLM
 from keras_seq.models.seq2seq import RecurrentSeq2Seq, Seq2Seq, TransformerSeq2Seq
@@ -15,6 +22,8 @@ __all__ = [
     "Classifier", "Committee", "RecurrentClassifier", "TransformerClassifier",
     "MaskedLM",
     "LanguageModel", "RecurrentLanguageModel", "TransformerLanguageModel",
+    "Autoencoder", "Detector",
+    "Forecaster", "RecurrentForecaster", "Seq2SeqForecaster", "TransformerForecaster",
     "RecurrentSeq2Seq", "Seq2Seq", "TransformerSeq2Seq",
     "RecurrentTagger", "Tagger", "TransformerTagger", "WordTagger",
 ]  # fmt: skip

@@ -13,6 +13,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "attention": ["attention_map"],
         "confusion": ["confusion_matrix"],
+        "detection": ["detection"],
+        "forecast": ["forecast"],
         "panels": ["curves", "matrix", "patterns"],
         "pictures": ["attention_over_picture"],
         "style": ["figure", "pixels", "png", "save"],

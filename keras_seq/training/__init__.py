@@ -10,8 +10,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "cider": ["cider"],
         "edit_distance": ["edit_distance"],
-        "losses": ["TokenCrossEntropy"],
         "perplexity": ["text_scores", "token_nats"],
+        "losses": ["Pinball", "TokenCrossEntropy"],
         "schedules": ["WarmupCosine", "WarmupInverseSquareRoot"],
     },
 )

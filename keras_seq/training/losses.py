@@ -1,4 +1,4 @@
-"""Losses over sequences of tokens."""
+"""Losses over sequences of tokens and of numbers."""
 
 import keras
 from keras import ops
@@ -68,3 +68,45 @@ def cross_entropy(labels, logits, smoothing):
         return value, gradient
 
     return loss(logits)
+
+
+@register
+class Pinball(keras.losses.Loss):
+    """How far quantiles are from what came: 2 max(q e, (q - 1) e) for e = (y - y_q) / scale, averaged over q.
+
+    It is least where y_q is the q-quantile of y; that of 0.5 costs the absolute error.
+
+    Args:
+        quantiles: Q shares.
+        scale: a number for each variable, (V), that errors are measured in; 1 when left out.
+
+    Call arguments:
+        y_true: (B, T, V).
+        y_pred: (B, T, V, Q).
+        sample_weight: (B, T, V), 0 where nothing was measured.
+
+    Reference: Koenker and Bassett 1978.
+
+    Example:
+
+    >>> import numpy as np
+    >>> from keras_seq import training
+    >>> loss = training.Pinball([0.1, 0.5, 0.9])
+    >>> round(float(loss(np.ones((1, 1, 1)), np.zeros((1, 1, 1, 3)))), 3)
+    1.0
+    """
+
+    def __init__(self, quantiles, scale=None, reduction="mean_with_sample_weight", name="pinball", **kwargs):
+        super().__init__(name=name, reduction=reduction, **kwargs)
+        self.quantiles, self.scale = list(quantiles), None if scale is None else list(scale)
+
+    def call(self, y_true, y_pred):
+        y_pred = ops.cast(y_pred, "float32")
+        wrong = ops.expand_dims(ops.cast(y_true, "float32"), -1) - y_pred
+        if self.scale is not None:
+            wrong = wrong / ops.expand_dims(ops.convert_to_tensor(self.scale, "float32"), -1)  # (V, 1)
+        q = ops.convert_to_tensor(self.quantiles, "float32")
+        return 2 * ops.mean(ops.maximum(q * wrong, (q - 1) * wrong), axis=-1)
+
+    def get_config(self):
+        return {**super().get_config(), "quantiles": self.quantiles, "scale": self.scale}

@@ -44,6 +44,24 @@ def number_scores(values, labels):
     return {"mae": float(np.mean(np.abs(wrong))), "rmse": float(np.mean(wrong**2) ** 0.5), "r2": float(told)}
 
 
+def series_scores(found, truth, seen, deviation):
+    """Mean error of forecasts; and as papers give it, of numbers divided by their deviation: mean square and mean.
+
+    Args:
+        found, truth: (W, T, V).
+        seen: bool (W, T, V), False where nothing was measured.
+        deviation: (V,), of the training data.
+
+    Example:
+        >>> series_scores(np.zeros((1, 2, 1)), np.full((1, 2, 1), 4.0), np.ones((1, 2, 1), bool), [2.0])
+        {'MAE': 4.0, 'scaled MSE': 4.0, 'scaled MAE': 2.0}
+    """
+    wrong = np.asarray(found, "float64") - truth
+    scaled = (wrong / np.asarray(deviation))[seen]
+    mean, square, told = np.mean(np.abs(wrong[seen])), np.mean(scaled**2), np.mean(np.abs(scaled))
+    return {"MAE": float(mean), "scaled MSE": float(square), "scaled MAE": float(told)}
+
+
 def confusion(labels, answers, classes):
     """How many items of each class (row) were answered as which (column): (C, C).
 
