@@ -128,16 +128,17 @@ def tokenizer_of(assets):
     return Tokenizer(assets["tokenizer.model"])
 
 
-def translate(config, model, assets, texts, **options):
-    """For each text a list of (score, translation), the best first.
+def translate(config, model, assets, texts, cut=False, **options):
+    """For each text a list of (score, translation), the best first; with `cut` of its beginning where it is too long.
 
     Raises:
-        ValueError: for a text that is longer than the model reads.
+        ValueError: for a text that is longer than the model reads, without `cut`.
     """
     from keras_seq.decoding import generate_rows
 
     tokenizer = tokenizer_of(assets)
     rows = tokenizer.encode(texts)
+    rows = [row[: config.max_length - 1] for row in rows] if cut else rows
     for text, row in zip(texts, rows):
         if len(row) >= config.max_length:
             raise ValueError(
@@ -163,8 +164,8 @@ WORDS = {"1-5": 5, "6-10": 10, "11-20": 20, "21-30": 30, "31+": 10**9}  # groups
 
 def evaluate(config, model, assets, examples):
     """BLEU and chrF of beam search, in all and by the length of the source, where a bottleneck shows."""
-    texts = shortened(config, assets, [source for source, _ in examples])
-    found = translate(config, model, assets, texts, beams=4, length_penalty=1.0)
+    texts = [source for source, _ in examples]
+    found = translate(config, model, assets, texts, cut=True, beams=4, length_penalty=1.0)  # too long: a bad translation
     rows = [(text, references, results[0][1]) for text, (_, references), results in zip(texts, examples, found)]
     groups = {name: [] for name in WORDS}
     for row in rows:
@@ -173,15 +174,6 @@ def evaluate(config, model, assets, examples):
         name: {"sentences": len(group), "bleu": scores(group)["bleu"]} for name, group in groups.items() if group
     }
     return scores(rows) | {"sentences": len(rows), "beams": 4, "by_source_words": by_length}
-
-
-def shortened(config, assets, texts):
-    """Texts cut to what the model reads: a test sentence that is too long is a bad translation, not an error."""
-    tokenizer, longest = tokenizer_of(assets), config.max_length - 1
-    return [
-        text if len(row) <= longest else tokenizer.decode([row[:longest]])[0]
-        for text, row in zip(texts, tokenizer.encode(texts))
-    ]
 
 
 def fitting(assets, examples, longest):
