@@ -26,7 +26,12 @@ EXTRAS = {
     "jax": ["jax>=0.6"],
     "torch": ["torch>=2.6"],
     "lint": ["ruff>=0.9"],
-    "bench": ["scikit-learn>=1.5,<2"],  # the peers that benchmarks/ compares with
+    "bench": [  # the peers that benchmarks/ compares with
+        "scikit-learn>=1.5,<2",
+        "ctranslate2>=4.5",
+        "onnxruntime>=1.20",
+        "tf2onnx>=1.17",
+    ],
     "entities": ["seqeval>=1.2,<2"],  # F1 of names; an older pip needs `pip install --use-pep517`
     "build": ["lxml>=5"],  # apps/data/build.py reads the sources of the packs
     "test": [
@@ -34,6 +39,7 @@ EXTRAS = {
         "pytest-xdist>=3.5",  # a worker for each core
         "hypothesis>=6.100",
         "seqeval>=1.2,<2",
+        "selenium>=4.20",  # drives the demo's page in Chromium
         "keras-hub>=0.21,<1",  # once keras-nlp: its layers are what ours are held equal to
         "tensorflow-text>=2.20,<2.22; platform_system != 'Windows'",  # its tokenizer gives the same ids as ours
     ],
@@ -57,6 +63,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["keras_seq", "keras_seq.*"]),
+    package_data={"keras_seq.deploy": ["hosts/*/*"], "keras_seq.demo": ["page/*"]},
     install_requires=REQUIRES,
     extras_require=EXTRAS,
     classifiers=[

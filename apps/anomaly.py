@@ -22,7 +22,7 @@ import dataclasses
 import functools
 from typing import Literal
 
-from keras_seq.app import App, Data, Preview
+from keras_seq.app import App, Data, ExportOptions, Preview
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Predict:
 
 
 @dataclasses.dataclass(frozen=True)
-class Export:
+class Export(ExportOptions):
     series: str = ""  # that the exported file is calibrated on, of a model of many; default: the first
     rows: int = 64  # that the signature `predict` judges at once
     tolerance: float = 1.0  # percent of the rows that int8 may judge otherwise, on the whole series
@@ -358,10 +358,10 @@ def export(config, model, assets, folder, examples, options):
     report = deploy.export_predictor(
         model, given, folder, items,
         metric=lambda outputs: 100 * float(np.mean(truth == np.stack([row["flag"] for row in outputs]))),
-        metric_name="rows judged as by the model, %", tolerance=options.tolerance,
+        metric_name="rows judged as by the model, %", **options.settings(),
         card={"app": "anomaly", "config": dataclasses.asdict(config), **facts(model, one), **CARD},
     )  # fmt: skip
-    return {"ok": report["passed"], "text": deploy.format_report(report), **report}
+    return deploy.outcome(report)
 
 
 def chosen(config, name):

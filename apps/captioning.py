@@ -17,7 +17,7 @@ import pathlib
 import sys
 from typing import Literal
 
-from keras_seq.app import App, Data, Preview
+from keras_seq.app import App, Data, ExportOptions, Preview
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,10 +63,10 @@ class Predict:
 
 
 @dataclasses.dataclass(frozen=True)
-class Export:
+class Export(ExportOptions):
     beams: int = 4  # of the signature generate_beam, beside the greedy generate
     pictures: int = 100  # test pictures on which every output is compared with the model's
-    tolerance: float = 0.5  # points of token F1 that int8 may lose on the whole test split
+    tolerance: float = 0.5  # points of token F1 that f16 and int8 may lose on the whole test split
 
 
 def data(config):
@@ -300,13 +300,26 @@ def export(config, model, assets, folder, examples, options):
         inputs={"image": ((config.size, config.size, 3), "float32")},
         card={"app": "captioning", "config": dataclasses.asdict(config)},
         metric=lambda found: brief([(e["captions"], caption) for e, caption in zip(examples, found)])["token_f1"],
-        metric_name="token F1", tolerance=options.tolerance, sentences=options.pictures,
+        metric_name="token F1", sentences=options.pictures, **options.settings(),
     )  # fmt: skip
-    return {"ok": report["passed"], "text": deploy.format_report(report), **report}
+    return deploy.outcome(report)
+
+
+def demo(config, model, assets, examples):
+    """Of the page: some test pictures with the model's own greedy caption."""
+    from keras_seq.demo import png
+
+    chosen = examples[:: max(1, len(examples) // 8)][:8]
+    found = captions_of(config, model, assets, seen(config, chosen))
+    return {
+        "shows": {"kind": "text", "label": "Caption"},
+        "samples": [{"picture": png(example["image"]), "said": caption, "wanted": example["captions"][0]}
+                    for example, caption in zip(chosen, found)],
+    }  # fmt: skip
 
 
 APP = App(
-    "captioning", Config, data, model, predict, evaluate, preview, export,
+    "captioning", Config, data, model, predict, evaluate, preview, export, demo=demo,
     predict_options=Predict, export_options=Export, monitor="val_token_f1", mode="max", batch=1, example="PICTURE",
     about="The pictures are emoji: Noto (Apache-2.0) and Twemoji (CC BY 4.0), the names are of Unicode CLDR "
     "(Unicode-3.0). A model trained on them knows emoji, and of photographs nothing.",

@@ -20,7 +20,7 @@ import dataclasses
 import functools
 from typing import Literal
 
-from keras_seq.app import App, Data, Preview
+from keras_seq.app import App, Data, ExportOptions, Preview
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Predict:
 
 
 @dataclasses.dataclass(frozen=True)
-class Export:
+class Export(ExportOptions):
     tolerance: float = 1.0  # hundredths of a deviation that the mean error of int8 may grow by, on the whole test split
 
 
@@ -426,10 +426,10 @@ def export(config, model, assets, folder, examples, options):
     given = {name: (x.shape, str(x.dtype)) for name, x in items[0].items()}
     report = deploy.export_predictor(
         model, {"predict": deploy.Signature(lambda **inputs: {"forecast": model(inputs)}, given)}, folder, items,
-        metric=metric, metric_name="minus mean error in % of the deviation", tolerance=options.tolerance,
+        metric=metric, metric_name="minus mean error in % of the deviation", **options.settings(),
         card={"app": "forecasting", "config": dataclasses.asdict(config), **facts, "quantiles": quantiles, **CARD},
     )  # fmt: skip
-    return {"ok": report["passed"], "text": deploy.format_report(report), **report}
+    return deploy.outcome(report)
 
 
 CARD = {  # what the file says of its inputs

@@ -15,7 +15,7 @@ perplexity on text that it has never seen, writes as you watch, and exports file
 import dataclasses
 from typing import Literal
 
-from keras_seq.app import App, Data, Preview
+from keras_seq.app import App, Data, ExportOptions, Preview
 
 CHARACTERS = {"char": 1, "subword": 4}  # in a token, about
 HELD_OUT = {True: "the last tenth of each text, which also chose the epoch", False: "works that training never saw"}
@@ -59,13 +59,13 @@ class Predict:
 
 
 @dataclasses.dataclass(frozen=True)
-class Export:
+class Export(ExportOptions):
     prompt_length: int = 64  # tokens of the prompt that the .tflite takes; of a longer one the last
     max_length: int = 64  # tokens that it writes in a call
     top_k: int = 0  # of the signature sample
     top_p: float = 0.95  # of the signature sample; its temperature is an input
     prompts: int = 50  # pieces of held-out text on which every output is compared with the model's
-    tolerance: float = 0.02  # nats a character that int8 may lose on held-out text
+    tolerance: float = 0.02  # nats a character that f16 and int8 may lose on held-out text
 
 
 def data(config):
@@ -220,10 +220,10 @@ def export(config, model, assets, folder, examples, options):
 
     report = deploy.export_language_model(
         model, assets["tokenizer.model"], folder, texts_of(examples), prompt_length=options.prompt_length,
-        max_length=options.max_length, top_k=options.top_k, top_p=options.top_p, tolerance=options.tolerance,
+        max_length=options.max_length, top_k=options.top_k, top_p=options.top_p, **options.settings(),
         prompts=options.prompts, card={"app": "language_model", "config": dataclasses.asdict(config)},
     )  # fmt: skip
-    return {"ok": report["passed"], "text": deploy.format_report(report), **report}
+    return deploy.outcome(report)
 
 
 APP = App(

@@ -17,7 +17,7 @@ import dataclasses
 import re
 from typing import Literal
 
-from keras_seq.app import App, Data, Preview
+from keras_seq.app import App, Data, ExportOptions, Preview
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,9 +54,9 @@ class Predict:
 
 
 @dataclasses.dataclass(frozen=True)
-class Export:
+class Export(ExportOptions):
     length: int = 64  # pieces of the longest text that the files read
-    tolerance: float = 0.5  # points of accuracy that int8 may lose on the whole test split
+    tolerance: float = 0.5  # points of accuracy that f16 and int8 may lose on the whole test split
 
 
 # Data ---------------------------------------------------------------------------------------------------------------
@@ -253,13 +253,13 @@ def export(config, model, assets, folder, examples, options):
     inputs = {"tokens": ((options.length,), "int32"), "place": ((), "int32")}
     report = deploy.export_predictor(
         model, {"predict": deploy.Signature(answer, inputs, {"tokens": (None,)})}, folder, items,
-        metric=accuracy, metric_name="masked accuracy", tolerance=options.tolerance,
+        metric=accuracy, metric_name="masked accuracy", **options.settings(),
         card={"app": "masked_lm", "config": dataclasses.asdict(config),
               "tokens": "ids of the text, 1 where a piece is hidden, then 2, then 0",
               "place": "which of the ids to tell", "probabilities": "of each piece of the vocabulary in lower case"},
         files={"tokenizer.model": assets["tokenizer.model"]},
     )  # fmt: skip
-    return {"ok": report["passed"], "text": deploy.format_report(report), **report}
+    return deploy.outcome(report)
 
 
 def hidden_items(config, assets, examples, length):

@@ -17,7 +17,7 @@ import dataclasses
 import re
 from typing import Literal
 
-from keras_seq.app import App, Data, Preview
+from keras_seq.app import App, Data, ExportOptions, Preview
 
 PAPERS = {  # word error rates without stress on CMUdict, another draw of the same test: a tenth of the words
     "bi-LSTM with alignments (Yao and Zweig 2015)": 23.55,
@@ -58,12 +58,12 @@ class Predict:
 
 
 @dataclasses.dataclass(frozen=True)
-class Export:
+class Export(ExportOptions):
     source_length: int = 32  # letters of the longest word that the .tflite takes, its end included
     max_length: int = 32  # phonemes that it writes, their end included
     beams: int = 4  # of the signature generate_beam, beside the greedy generate
     words: int = 200  # test words on which every output is compared with the model's
-    tolerance: float = 0.5  # points of words right that int8 may lose on the whole test split
+    tolerance: float = 0.5  # points of words right that f16 and int8 may lose on the whole test split
 
 
 def data(config):
@@ -277,9 +277,9 @@ def export(config, model, assets, folder, examples, options):
         options.source_length, options.max_length, beams=options.beams, length_penalty=0.0,
         card={"app": "pronunciation", "config": dataclasses.asdict(config), "source": "a word in small letters"},
         metric=lambda found: words_right([(row["pronunciations"], said) for row, said in zip(chosen, found)]),
-        metric_name="% of words right", tolerance=options.tolerance, sentences=options.words,
+        metric_name="% of words right", **options.settings(), sentences=options.words,
     )  # fmt: skip
-    return {"ok": report["passed"], "text": deploy.format_report(report), **report}
+    return deploy.outcome(report)
 
 
 def words_right(rows):

@@ -19,7 +19,7 @@ import os
 import sys
 from typing import Literal
 
-from keras_seq.app import App, Data, Preview
+from keras_seq.app import App, Data, ExportOptions, Preview
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,9 +60,9 @@ class Predict:
 
 
 @dataclasses.dataclass(frozen=True)
-class Export:
+class Export(ExportOptions):
     length: int = 64  # pieces of the longest text that the .tflite reads; longer ones are cut
-    tolerance: float = 0.5  # points that int8 may lose on the whole test split
+    tolerance: float = 0.5  # points that f16 and int8 may lose on the whole test split
 
 
 # Data ---------------------------------------------------------------------------------------------------------------
@@ -351,16 +351,35 @@ def export(config, model, assets, folder, examples, options):
     report = deploy.export_predictor(
         model, {"predict": deploy.Signature(answer, {"tokens": ((options.length,), "int32")}, {"tokens": (None,)})},
         folder, None, metric=metric, metric_name="accuracy" if classes else "minus mean error",
-        tolerance=options.tolerance, card={"app": "sentiment", "config": dataclasses.asdict(config), "labels": labels},
+        card={"app": "sentiment", "config": dataclasses.asdict(config), "labels": labels}, **options.settings(),
         text={"tokenizer": assets["tokenizer.model"], "length": options.length, "texts": [r["text"] for r in examples]},
     )  # fmt: skip
-    return {"ok": report["passed"], "text": deploy.format_report(report), **report}
+    return deploy.outcome(report)
+
+
+def demo(config, model, assets, examples):
+    """Of the page: some test texts with the model's own answer."""
+    short = [row for row in examples if len(row["text"].split()) <= 24]
+    chosen = short[:: max(1, len(short) // 6)][:6]
+    found = numbers(assets, logits(config, model, assets, [row["text"] for row in chosen]))
+    names = assets["labels"].get("names")
+    said = [float(row[0]) for row in found]
+    if names:
+        odds = chances_of(model, found)
+        said = [[names[row.argmax()], float(row.max())] for row in odds]
+    return {
+        "reads": {"kind": "text", "label": "Text", "hint": "What did you think of it?"},
+        "shows": {"kind": "labels", "label": "How it feels"},
+        "samples": [{"text": row["text"], "said": answer, "wanted": names[row["label"]] if names else row["label"]}
+                    for row, answer in zip(chosen, said)],
+    }  # fmt: skip
 
 
 APP = App(
     "sentiment", Config, data, model, predict, evaluate, preview, export,
     predict_options=Predict, export_options=Export, shown=10**6, monitor=("val_log_loss", "val_rmse"),
     about="The pack's texts are English: film reviews, tweets, product reviews and editorials of 2004 to 2014.",
+    demo=demo,
 )  # fmt: skip
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ import dataclasses
 import sys
 from typing import Literal
 
-from keras_seq.app import App, Block, Data, Preview
+from keras_seq.app import App, Block, Data, ExportOptions, Preview
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,9 +59,9 @@ class Predict:
 
 
 @dataclasses.dataclass(frozen=True)
-class Export:
+class Export(ExportOptions):
     length: int = 64  # pieces of the longest sentence that the files read; what comes after is not tagged
-    tolerance: float = 0.5  # points of accuracy that int8 may lose on the whole test split
+    tolerance: float = 0.5  # points of accuracy that f16 and int8 may lose on the whole test split
 
 
 # Data ---------------------------------------------------------------------------------------------------------------
@@ -296,14 +296,14 @@ def export(config, model, assets, folder, examples, options):
 
     report = deploy.export_predictor(
         model, {"predict": deploy.Signature(answer, {"tokens": ((options.length,), "int32")})}, folder, None,
-        metric=accuracy, metric_name="accuracy of the words read", tolerance=options.tolerance,
+        metric=accuracy, metric_name="accuracy of the words read", **options.settings(),
         card={"app": "tagging", "config": dataclasses.asdict(config), "tags": assets["tags"], "text":
               "words with a space between; row i of `probabilities` is that of word i, `words` says how many were read"},
         files={"tags.json": assets["tags"]},
         text={"tokenizer": assets["tokenizer.model"], "length": options.length,
               "texts": [spaced(row["words"]) for row in examples]},
     )  # fmt: skip
-    return {"ok": report["passed"], "text": deploy.format_report(report), **report}
+    return deploy.outcome(report)
 
 
 APP = App(

@@ -14,7 +14,7 @@ tells its BLEU and chrF on sentences it has never seen, and exports files that r
 import dataclasses
 from typing import Literal
 
-from keras_seq.app import App, Data, Preview
+from keras_seq.app import App, Data, ExportOptions, Preview
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,12 +55,12 @@ class Predict:
 
 
 @dataclasses.dataclass(frozen=True)
-class Export:
+class Export(ExportOptions):
     source_length: int = 64  # tokens of the longest source that the .tflite takes
     max_length: int = 80  # tokens of the longest translation that it writes
     beams: int = 4  # of the signature generate_beam, beside the greedy generate
     sentences: int = 100  # test sentences on which every output is compared with the model's
-    tolerance: float = 0.3  # BLEU that int8 may lose on the whole test split
+    tolerance: float = 0.3  # BLEU that f16 and int8 may lose on the whole test split
 
 
 def data(config):
@@ -237,13 +237,28 @@ def export(config, model, assets, folder, examples, options):
         options.source_length, options.max_length, beams=options.beams, length_penalty=1.0,
         card={"app": "translation", "config": dataclasses.asdict(config)},
         metric=lambda found: scores([(s, r, h) for (s, r), h in zip(chosen, found)])["bleu"],
-        metric_name="BLEU", tolerance=options.tolerance, sentences=options.sentences,
+        metric_name="BLEU", sentences=options.sentences, **options.settings(),
     )  # fmt: skip
-    return {"ok": report["passed"], "text": deploy.format_report(report), **report}
+    return deploy.outcome(report)
+
+
+def demo(config, model, assets, examples):
+    """Of the page: some test sentences with the model's own greedy translation, which is what the page's file writes."""
+    short = [example for example in examples if 4 <= len(example[0].split()) <= 14 and example[0].endswith((".", "?"))]
+    chosen = short[:: max(1, len(short) // 6)][:6]
+    found = translate(config, model, assets, [source for source, _ in chosen], beams=1)
+    languages = ["Sentence", "Translation"] if config.data else ["English", "French"][:: -1 if config.reverse else 1]
+    return {
+        **({} if config.data else {"title": " to ".join(languages)}),
+        "reads": {"kind": "text", "label": languages[0], "hint": "Type a sentence"},
+        "shows": {"kind": "text", "label": languages[1]},
+        "samples": [{"text": source, "said": results[0][1], "wanted": wanted[0]}
+                    for (source, wanted), results in zip(chosen, found)],
+    }  # fmt: skip
 
 
 APP = App(
-    "translation", Config, data, model, predict, evaluate, preview, export,
+    "translation", Config, data, model, predict, evaluate, preview, export, demo=demo,
     predict_options=Predict, export_options=Export,
     about="The pack comes from the help of LibreOffice (MPL-2.0): technical prose, and little of anything else.",
 )  # fmt: skip

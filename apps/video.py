@@ -17,7 +17,7 @@ import dataclasses
 import functools
 from typing import Literal
 
-from keras_seq.app import App, Data, Preview
+from keras_seq.app import App, Data, ExportOptions, Preview
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,8 +69,8 @@ class Predict:
 
 
 @dataclasses.dataclass(frozen=True)
-class Export:
-    tolerance: float = 0.5  # points of frame accuracy that int8 may lose on the whole test split
+class Export(ExportOptions):
+    tolerance: float = 0.5  # points of frame accuracy that f16 and int8 may lose on the whole test split
 
 
 # --- data -----------------------------------------------------------------------------------------------------------
@@ -348,11 +348,11 @@ def export(config, model, assets, folder, examples, options):
     report = deploy.export_predictor(
         model, given, folder, items,
         metric=lambda outputs: accuracy(expected, [row["probabilities"] for row in outputs]),
-        metric_name="frame accuracy", tolerance=options.tolerance,
+        metric_name="frame accuracy", **options.settings(),
         card={"app": "video", "config": dataclasses.asdict(config), "labels": assets["labels"]},
         files={"labels.json": assets["labels"]},
     )  # fmt: skip
-    return {"ok": report["passed"], "text": deploy.format_report(report), **report}
+    return deploy.outcome(report)
 
 
 def live(model, shape, signature):
@@ -379,8 +379,23 @@ def accuracy(expected, odds):
     return 100 * float(np.concatenate(right).mean())
 
 
+def demo(config, model, assets, examples):
+    """Of the page: some test clips with the labels that the model itself gives their frames."""
+    from keras_seq.demo import strip
+
+    chosen = examples[:: max(1, len(examples) // 5)][:5]
+    clips = [reader(config)(row["clip"])[: config.window] for row in chosen]
+    found = [seconds(config, assets, odds.argmax(axis=-1)) for odds in probabilities(config, model, clips)]
+    return {
+        "reads": {"kind": "clip", "rate": config.rate, **({"crop": list(map(int, config.crop.split(",")))} if config.crop else {})},
+        "shows": {"kind": "spans", "label": "What is in each frame", "quiet": quiet(config)},
+        "samples": [{**strip(frames), "said": spans, "wanted": row["spans"]}
+                    for row, frames, spans in zip(chosen, clips, found)],
+    }  # fmt: skip
+
+
 APP = App(
-    "video", Config, data, model, predict, evaluate, preview, export,
+    "video", Config, data, model, predict, evaluate, preview, export, demo=demo,
     predict_options=Predict, export_options=Export, monitor="val_frames", mode="max", example="CLIP", batch=1,
     about="Moving digits are handwriting (MIT) whose motion is synthetic. GRID: Cooke et al. 2006, CC BY 4.0.",
 )  # fmt: skip

@@ -7,8 +7,10 @@ import functools
 import itertools
 import json
 import os
+import runpy
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import keras
@@ -311,3 +313,20 @@ def future_is_invisible(model, inputs, whole, at):
     after = array(call(model, changed))
     np.testing.assert_array_equal(whole[:, :at], after[:, :at])
     assert np.abs(whole[:, at:] - after[:, at:]).max() > 1e-4
+
+
+# ---------- exported files ----------
+
+
+@functools.cache
+def host():
+    """The Python host of a bundle as a module."""
+    path = ROOT / "keras_seq" / "deploy" / "hosts" / "python" / "host.py"
+    return types.SimpleNamespace(**runpy.run_path(str(path), run_name="host"))
+
+
+def golden_cases_hold(folder):
+    """The files of an export answer what its golden.json says."""
+    count, failed = host().check(folder)
+    assert count
+    assert not failed, failed

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from keras_seq.app import App, Preview, Run, UserError
+from keras_seq.deploy import Limits
 from keras_seq.training import callbacks, checkpoint, store
 from tests import toy
 
@@ -467,6 +468,20 @@ def test_export_writes_the_files_and_the_report(copy, capsys):
     assert json.loads((copy / "report.json").read_text())["examples"] == 32
     assert not list(copy.glob(".*"))
     assert "toy.bin" in capsys.readouterr().out
+
+
+def test_a_bundle_is_asked_for_in_a_place_where_nothing_else_is(copy, tmp_path, capsys):
+    assert APP.run(["export", "--output", str(copy), "--bundle", str(copy)]) == 2
+    assert "expected an empty folder or an earlier bundle" in capsys.readouterr().err.lower()
+    assert not (copy / "toy.bin").exists()
+    assert APP.run(["export", "--output", str(copy), "--bundle", str(tmp_path / "new")]) == 2
+    assert "expected .tflite files" in capsys.readouterr().err.lower()
+    assert not (tmp_path / "new").exists()
+
+
+def test_options_of_export_are_those_of_the_library():
+    found = APP.export_options(formats=" int8, f32,int8", dynamic=True, agreement=99.5).settings()
+    assert found == {"formats": ("int8", "f32"), "dynamic": True, "tolerance": Limits(7.0, agreement=0.995)}
 
 
 def test_an_export_that_disagrees_exits_1_and_keeps_the_good_one(copy, capsys):

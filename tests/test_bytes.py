@@ -1,8 +1,6 @@
 """The tokenizer inside a .tflite: UTF-8 bytes to the ids of sentencepiece, and back, by builtin ops, in time."""
 
 import functools
-import io
-import time
 
 import numpy as np
 import pytest
@@ -11,54 +9,18 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apps.data import load_translation
+from benchmarks import tokenizer as corpus
+from benchmarks.tokenizer import LONG, ODD, UNK, made, real, row, train
 from keras_seq.deploy import builtin_ops, litert, signatures, trie
 from keras_seq.deploy.bytes import ByteCodec, room
 
 S, T, N = 64, 40, room(64)
-EOS, UNK = 2, 3
-ODD = [
-    "", " ", "  ", "a", " the   end ", "zzz q zz", "日本 open 日本", "😀😀 ok 😀", "e\u0301 the", "x▁y", "▁", "▁▁a",
-    "the▁ ", " ▁ x ▁ ▁  ", "a\tb\nc", "<s> </s> <unk>", "a\u00a0b", "OPEN THE FILE", "the the the the", "a" * 20,
-    "👨\u200d👩\u200d👧 family", "한국어 텍스트", "\u200bzero", "\U0010ffff", "\x7f\x01", "y\u0308a\u0308ffin\u0327",
-    "مرحبا بالعالم", "🏳\ufe0f\u200d🌈" * 9, "…" * 70, "日" * 170,
-]  # fmt: skip
-
-
-@functools.cache
-def lines():
-    """Some 8,000 lines of real text."""
-    pack = load_translation()
-    return [text for split in ("valid", "test") for pair in pack[split] for text in pair] + [
-        text for pair in pack["train"][:700] for text in pair
-    ]
-
-
-@functools.cache
-def made(count=2500):
-    """Lines of letters that seldom stand together, in pieces and out of them."""
-    rng = np.random.default_rng(0)
-    letters = list("thefil opn zé日本語😀▁  éàô\u0301\t.,:;'’«»—") + ["the ", "file", "  ", "👩\u200d🚀", "ß"]
-    return ["".join(rng.choice(letters, size=rng.integers(0, 60))) for _ in range(count)]
-
-
-def train(texts, size, **options):
-    model = io.BytesIO()
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(texts), model_writer=model, vocab_size=size, hard_vocab_limit=False, minloglevel=2,
-        pad_id=0, bos_id=1, eos_id=EOS, unk_id=UNK, normalization_rule_name="identity", **options,
-    )  # fmt: skip
-    return model.getvalue()
 
 
 @functools.cache
 def proto():
     """A vocabulary of 8,000 pieces."""
-    return train(load_corpus(), 8000, seed_sentencepiece_size=40000)
-
-
-def load_corpus():
-    return [text for pair in load_translation()["train"][:9000] for text in pair]
+    return corpus.vocabulary()
 
 
 @functools.cache
@@ -94,27 +56,21 @@ def phone(content):
     return runners(content["f32"])
 
 
-def row(text, size=N):
-    data = text.encode()[:size]
-    return np.array([[*data, *[0] * (size - len(data))]], "int32")
-
-
 def expected(text, limit=S, spm=None):
-    ids = (spm or tokenizer()).encode(text)[: limit - 1]
-    return [*ids, EOS, *[0] * (limit - 1 - len(ids))]
+    return corpus.expected(text, spm or tokenizer(), limit)
 
 
-def test_ids_are_those_of_sentencepiece_on_ten_thousand_lines(phone):
-    corpus = [*lines(), *made(), *ODD]
-    assert len(corpus) > 10_000
-    wrong = [text for text in corpus if phone[0](utf8=row(text))["ids"][0].tolist() != expected(text)]
+def test_ids_are_those_of_sentencepiece(phone):
+    """On a sample; `python -m benchmarks tokenizer` takes over ten thousand lines."""
+    lines = [*real(9000)[::6], *made(500), *ODD]
+    wrong = [text for text in lines if phone[0](utf8=row(text))["ids"][0].tolist() != expected(text)]
     assert not wrong
-    assert sum(UNK in expected(text) for text in corpus) > 1000
-    assert sum(len(text.encode()) > 128 for text in corpus) > 1000
+    assert sum(UNK in expected(text) for text in lines) > 200
+    assert sum(len(text.encode()) > 128 for text in lines) > 200
 
 
 def test_a_text_that_is_too_long_is_cut(phone):
-    for text in ("open the file " * 50, "日本" * 200, "😀 " * 150, "a" + "é" * 400):
+    for text in LONG:
         inside = text.encode()[:N].decode(errors="ignore")
         assert len(inside.encode()) < len(text.encode())
         assert phone[0](utf8=row(text))["ids"][0].tolist() == expected(inside)
@@ -122,7 +78,7 @@ def test_a_text_that_is_too_long_is_cut(phone):
 
 def test_an_int8_file_has_the_same_tokenizer(content):
     encode, decode = runners(content["int8"])
-    for text in [*ODD, *made()[:300], *lines()[::20]]:
+    for text in [*ODD, *made(300), *real(9000)[::20]]:
         ids = encode(utf8=row(text))["ids"]
         assert ids[0].tolist() == expected(text)
         assert written(decode, ids[0, :T]) == tokenizer().decode(ids[0, :T].tolist())
@@ -152,13 +108,8 @@ def test_a_file_has_builtin_ops_only_and_is_small(content):
 
 
 def test_a_hundred_and_twenty_eight_bytes_take_a_millisecond(phone):
-    text = next(text for text in lines() if 120 < len(text.encode()) <= 128)
-    best = float("inf")
-    for _ in range(50):
-        begin = time.perf_counter()
-        phone[0](utf8=row(text))
-        best = min(best, time.perf_counter() - begin)
-    assert best < 1e-3
+    text = next(text for text in real(9000) if 120 < len(text.encode()) <= 128)
+    assert corpus.milliseconds(phone[0], text) < 1
 
 
 # ---------- other tokenizers ----------
@@ -170,8 +121,7 @@ def test_spaces_are_what_the_tokenizer_says(options):
     spm, size = sentencepiece.SentencePieceProcessor(model_proto=data), 70
     encode, decode = runners(files(ByteCodec(data), size=size, limit=23)["f32"])
     for text in ODD:
-        text = text.encode()[:size].decode(errors="ignore")
-        assert encode(utf8=row(text, size))["ids"][0].tolist() == expected(text, 23, spm)
+        assert encode(utf8=row(text, size))["ids"][0].tolist() == corpus.expected(text, spm, 23, size)
     for ids in np.random.default_rng(2).integers(0, spm.get_piece_size(), size=(50, T)).astype("int32"):
         assert written(decode, ids) == spm.decode(ids.tolist())
 

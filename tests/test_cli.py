@@ -194,6 +194,9 @@ def test_no_command_prints_the_help():
         ("predict --output other 3", "run `python -m tests.toy train --output other` first"),
         ("evaluate", "no trained model in saved_models/toy"),
         ("export", "no trained model in saved_models/toy"),
+        ("export --formats f32,int3", "formats of f32, f16, int8, int4; got int3"),
+        ("export --agreement 101", "expected --agreement from 0 to 100, got 101"),
+        ("export --kl-int4 -1", "expected --kl-int4 of at least 0, got -1"),
         ("train --output /dev/null/x", "expected a folder to write to, got /dev/null/x"),
     ],
 )

@@ -29,6 +29,8 @@ TEXTS = ["open the file", "close it", "click here to save", "Save a copy", "the 
 POSITIONS = ("sinusoidal", "learned", "rotary", "relative", "relative_bias", "alibi")
 ATTENTIONS, CELLS = ("additive", "general", "none"), ("lstm", "gru")
 COMBINATIONS = [("transformer", p) for p in POSITIONS] + [(a, c) for a in ATTENTIONS for c in CELLS]
+COMBINATIONS += [("additive", "rnn"), ("multi_head", "gru")]
+IN_THE_LOOP = (("dot", "lstm"), ("additive", "rnn"))  # the context enters the next step; else it is added after it
 WITH_BEAMS = (("transformer", "rotary"), ("additive", "lstm"))
 WITH_INT8 = (*WITH_BEAMS, ("transformer", "relative"), ("general", "gru"))
 
@@ -56,7 +58,8 @@ def make(family, kind):
     if family == "transformer":
         model = TransformerSeq2Seq(vocab, dim=36, num_heads=2, num_layers=1, mlp_dim=47, position=kind, max_length=11)
     else:
-        model = RecurrentSeq2Seq(vocab, dim=36, units=14, num_layers=1, attention=family, cell=kind)
+        inside, units = (family, kind) in IN_THE_LOOP, 16 if family == "multi_head" else 14
+        model = RecurrentSeq2Seq(vocab, 36, units, num_layers=1, attention=family, cell=kind, feed_context=inside)
     noise = np.random.default_rng(0)
     for weight in model.weights[1:]:  # all but the embedding
         weight.assign(weight + 0.5 * noise.normal(size=weight.shape))
@@ -178,14 +181,15 @@ def check_signatures(path, memory, state, vocab):
     for name in ("text", "text_beam"):
         assert shapes(found[name].get_input_details()) == {"utf8": ((1, 8 * S), "int32")}
         utf8 = {"utf8": ((1, T * widest), "int32")}
-        assert shapes(found[name].get_output_details()) == utf8 | {"scores": ((1,), "float32")}
-    assert sorted(found) == ["decode_step", "encode", "generate", "generate_beam", "text", "text_beam"]
+        assert shapes(found[name].get_output_details()) == utf8 | source | result
+    assert shapes(found["attention"].get_output_details()) == {"weights": ((1, T, S), "float32")}
+    assert sorted(found) == ["attention", "decode_step", "encode", "generate", "generate_beam", "text", "text_beam"]
     assert sorted(runner.card()["signatures"]) == sorted(found)
 
 
 def test_signatures_of_a_transformer(exported):
     _, paths = exported("transformer", "rotary")
-    memory = {f"memory_kv_0_{n}": ((1, 2, S, 18), "float32") for n in "kv"} | {"memory_mask": ((1, S), "bool")}
+    memory = {f"memory_kv_0_{n}": ((1, 2, S, 18), "float32") for n in "kv"} | {"memory_mask": ((1, S), "int32")}
     state = {f"state_0_{n}": ((1, 2, T, 18), "float32") for n in "kv"}
     for form in litert.FORMATS:
         check_signatures(paths[form], memory, state, tokenizer().get_piece_size())
@@ -193,9 +197,22 @@ def test_signatures_of_a_transformer(exported):
 
 def test_signatures_of_an_lstm(exported):
     _, paths = exported("additive", "lstm")
-    memory = {f"memory_kv_{n}": ((1, 1, S, 14), "float32") for n in "kv"} | {"memory_mask": ((1, S), "bool")}
+    memory = {f"memory_kv_{n}": ((1, 1, S, 14), "float32") for n in "kv"} | {"memory_mask": ((1, S), "int32")}
     state = {f"state_0_{n}": ((1, 14), "float32") for n in "hc"}
     check_signatures(paths["f32"], memory, state, tokenizer().get_piece_size())
+
+
+@pytest.mark.parametrize("kind", WITH_BEAMS)
+def test_attention_is_that_of_the_model(exported, kind):
+    model, paths = exported(*kind)
+    runner, source = deploy.LiteRTRunner(paths["f32"]), sources()[:1]
+    read = runner.run("text", utf8=runner.utf8(TEXTS[0], "text"))
+    assert read["source"].tolist() == source.tolist()
+    assert read["tokens"].tolist() == runner.generate(source).tolist()
+    target = np.concatenate([[[1]], read["tokens"][:, :-1]], axis=1)
+    expected = np.array(model.attention_weights({"source": source, "target": target})).mean(axis=1)
+    found = runner.run("attention", source=source, tokens=read["tokens"])["weights"]
+    np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 def test_signatures_of_the_saved_model_take_any_batch_and_length(exported):
@@ -257,6 +274,16 @@ def test_a_saved_model_needs_tensorflow_alone(exported, family, kind):
     model, paths = exported(family, kind)
     beams = 3 if (family, kind) in WITH_BEAMS else 1
     assert python(SAVED, paths["saved_model"], json.dumps(TEXTS)) == keras_text(model, beams)
+
+
+def test_saved_model_cli_shows_the_signatures(exported):
+    path = exported("additive", "lstm")[1]["saved_model"]
+    command = [sys.executable, "-m", "tensorflow.python.tools.saved_model_cli", "show", "--dir", str(path), "--all"]
+    done = subprocess.run(command, cwd="/", capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    for name in ("generate", "generate_ids", "encode", "decode_step"):
+        assert f"signature_def['{name}']" in done.stdout
+    assert b"Cudnn" not in (path / "saved_model.pb").read_bytes()  # trained on a GPU or not, it runs on a CPU
 
 
 def test_a_tflite_needs_no_keras(exported):
@@ -456,7 +483,9 @@ def test_a_checked_export_passes_and_a_worse_one_replaces_nothing(tmp_path):
     assert good["passed"], good["reasons"]
     assert json.loads((tmp_path / "report.json").read_text()) == good
     written = sorted(path.name for path in tmp_path.iterdir())
-    assert written == ["model_f32.tflite", "model_int8.tflite", "report.json", "saved_model"]
+    assert written == [
+        "golden.json", "model_f32.tflite", "model_int8.tflite", "report.json", "report.md", "saved_model",
+    ]  # fmt: skip
     names = [(row["name"], row["beams"]) for row in good["results"]]
     assert names == [("keras", 1), ("keras", 2), ("saved_model", 2), *itertools.product(litert.FORMATS, (1, 2))]
     for row in good["results"]:

@@ -15,6 +15,7 @@ from keras_seq.decoding import generate
 from keras_seq.deploy import builtin_ops, parity
 from keras_seq.deploy.runners import stack
 from keras_seq.layers import PatchEmbedding, TokenEmbedding, TransformerDecoder
+from tests import checks
 from tests.test_deploy import shapes, snapshot, tokenizer, tokenizer_proto
 
 H, W, T, D = 8, 12, 7, 36
@@ -79,6 +80,10 @@ def test_both_files_write_what_keras_writes(exported):
     assert phone(pictures()) == phone.text(pictures()) == tokenizer().decode(greedy.tolist())
     assert saved(pictures()) == phone.text(pictures(), "text_beam") == tokenizer().decode(beam.tolist())
     assert parity.drift(model, phone, pictures(2), greedy)["max_logit_difference"] < 1e-4
+
+
+def test_golden_cases_hold(exported):
+    checks.golden_cases_hold(exported[1])
 
 
 def test_names_and_shapes(exported):

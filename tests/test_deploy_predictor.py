@@ -13,6 +13,7 @@ from keras_seq import deploy
 from keras_seq.deploy import builtin_ops, conv, predictor_parity
 from keras_seq.layers import RecurrentEncoder, TokenEmbedding, TransformerEncoder
 from keras_seq.layers.masks import padding_mask
+from tests import checks
 from tests.test_deploy import TEXTS, python, snapshot, tokenizer, tokenizer_proto
 
 T, H, W, C, U, S = 5, 7, 11, 3, 37, 9
@@ -198,6 +199,21 @@ def test_a_saved_model_needs_tensorflow_alone(exported):
     np.testing.assert_allclose(python(SAVED, folder / "saved_model", json.dumps(TEXTS)), expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", ["live", "text"])
+def test_golden_cases_hold(exported, kind):
+    folder = exported(kind)[1]
+    checks.golden_cases_hold(folder)
+    cases = json.loads((folder / "golden.json").read_text(encoding="utf-8"))["cases"]
+    assert {case["signature"] for case in cases} == {"predict", "step" if kind == "live" else "text"}
+
+
+def test_the_host_streams(exported):
+    model, folder, _ = exported("live")
+    step, clip = checks.host().Model(folder / "model_f32.tflite").stream(), clips(1)[0]["frames"]
+    found = [step(frame=frame[None])["probabilities"][0] for frame in clip]
+    np.testing.assert_allclose(found, np.array(model(clip[None])[0])[0], atol=1e-5)
+
+
 def test_card_and_files_travel_inside(exported):
     for runner in forms(exported("live")[1]).values():
         card = runner.card()
@@ -250,7 +266,7 @@ def test_bad_requests_are_refused(tmp_path):
         deploy.export_predictor(model, {"answer": given["predict"]}, tmp_path, rows())
     with pytest.raises(ValueError, match="'tokens'.*got .*'x'"):
         deploy.export_predictor(model, given, tmp_path, None, text=text())
-    with pytest.raises(ValueError, match="f32, int8; got int3"):
+    with pytest.raises(ValueError, match="f32, f16, int8, int4; got int3"):
         deploy.export_predictor(model, given, tmp_path, rows(), formats=("int3",))
     assert not list(tmp_path.iterdir())
 

@@ -22,10 +22,11 @@ MAY_IMPORT = {
     "data": set(),
     "training": {"layers"},
     "plots": {"layers", "training"},
-    "app": {"layers", "models", "decoding", "deploy", "data", "training", "plots"},
+    "demo": {"data"},
+    "app": {"layers", "models", "decoding", "deploy", "data", "demo", "training", "plots"},
 }
 BACKEND_FREE = {"layers", "models", "decoding"}  # they train on jax and torch: keras and numpy only
-LIGHT = {"app", "data", "__init__"}  # they answer --help: no keras while they are imported
+LIGHT = {"app", "data", "demo", "__init__"}  # they answer --help: no keras while they are imported
 SLOW = {"keras", "keras_hub", "tensorflow", "tensorflow_text", "jax", "torch", "matplotlib", "ai_edge_litert"}
 
 

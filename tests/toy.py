@@ -8,6 +8,7 @@ import os
 import time
 from typing import Literal
 
+from keras_seq import app
 from keras_seq.app import App, Data, Preview
 
 LENGTH = 7
@@ -117,7 +118,8 @@ class PredictOptions:
 
 
 @dataclasses.dataclass(frozen=True)
-class ExportOptions:
+class ExportOptions(app.ExportOptions):
+    tolerance: float = 7.0  # points
     agree: bool = True  # whether the check passes
 
 

@@ -2,5 +2,6 @@
 
 from keras_seq.app.app import App, Block, Data, Preview, Run, Trained
 from keras_seq.app.cli import UserError
+from keras_seq.app.options import ExportOptions
 
-__all__ = ["App", "Block", "Data", "Preview", "Run", "Trained", "UserError"]
+__all__ = ["App", "Block", "Data", "ExportOptions", "Preview", "Run", "Trained", "UserError"]

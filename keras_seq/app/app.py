@@ -112,9 +112,11 @@ class App:
         evaluate: `evaluate(config, model, assets, examples) -> dict` of plain data, or None.
         preview: `preview(config, model, assets, examples) -> Preview`, called after each epoch, or None.
         export: `export(config, model, assets, folder, examples, options) -> report`, a dict of plain data that writes
-            its files into `folder`; `report["ok"]` false means that the export failed, and
-            `report["text"]` is what a person reads of it. Or None.
+            its files into `folder`; `report["ok"]` false means that the export failed, `report["text"]` is what the
+            terminal shows of it and `report["page"]` what report.md holds, where that is more. Or None.
         read: `read(config, path) -> examples`, for `evaluate --input FILE`, or None.
+        demo: `demo(config, model, assets, examples) -> dict`, called at export: what `keras_seq.demo` says a page may
+            show beside what the exported file tells of itself. Or None: a plain page.
         predict_options, export_options: dataclasses whose fields become flags, like those of Config.
         monitor, mode: the metric (of `fit`, or a scalar of the preview) that says which weights are best, or several,
             of which the first that is there does; "min" or "max".
@@ -133,6 +135,7 @@ class App:
     preview: collections.abc.Callable | None = None
     export: collections.abc.Callable | None = None
     read: collections.abc.Callable | None = None
+    demo: collections.abc.Callable | None = None
     predict_options: type | None = None
     export_options: type | None = None
     monitor: str | tuple[str, ...] = "val_loss"

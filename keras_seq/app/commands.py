@@ -1,4 +1,4 @@
-"""The commands of an app: their flags, and predict, evaluate and export; `train` has its own file."""
+"""The commands of an app: their flags, and predict, evaluate and export; `train` and `demo` have files of their own."""
 
 import collections.abc
 import dataclasses
@@ -10,8 +10,10 @@ from pathlib import Path
 from keras_seq.app import cli
 from keras_seq.app.app import Block, Run, Trained
 from keras_seq.app.cli import UserError, one_line_errors
+from keras_seq.app.demo import demo_command, demo_flags, write_page
 from keras_seq.app.start import start
 from keras_seq.app.train import train_command
+from keras_seq.deploy.handover import check_place, hand_over
 from keras_seq.training import store
 
 
@@ -208,6 +210,9 @@ def export_command(app, args) -> int:
         raise UserError(f"expected an app with an export, got {app.name}: it has none")
     folder, options = app.folder(args.output), options_of(app.export_options, args)
     app.settings(folder)
+    if bundle := getattr(options, "bundle", ""):
+        with one_line_errors():
+            check_place(bundle)
     checked_writable(folder)
     start()
     trained = app.load(folder)
@@ -226,13 +231,20 @@ def export_command(app, args) -> int:
 
 def publish(app, trained: Trained, stage: Path, options) -> int:
     """Exports into `stage`, moves the files to their place and returns the exit code."""
+    rows = examples(app, trained)
     with one_line_errors():
-        report = app.export(trained.config, trained.model, trained.assets, stage, examples(app, trained), options)
+        report = app.export(trained.config, trained.model, trained.assets, stage, rows, options)
+    write_page(app, trained, stage, rows)
     ok = bool(report.get("ok", True))
-    text = report.pop("text", None) or cli.table(json.loads(store.to_json(report)))
+    text, page = report.pop("text", None), report.pop("page", None)
+    text = text or cli.table(json.loads(store.to_json(report)))
     (stage / "report.json").write_bytes(store.to_json(report))
-    (stage / "report.md").write_text(text + "\n", encoding="utf-8")
+    (stage / "report.md").write_text((page or text) + "\n", encoding="utf-8")
     print(text)
+    if ok and getattr(options, "bundle", ""):
+        with one_line_errors():
+            hand_over(stage, options.bundle, f"keras_seq: {app.name}", app.doc.partition("\n\n")[0])
+        print(f"the bundle for a mobile developer is in {options.bundle}; it begins with README.md")
     place = trained.folder if ok else trained.folder / "export_failed"
     place.mkdir(exist_ok=True)
     store.replace_folder(stage, place)
@@ -247,4 +259,5 @@ COMMANDS = {
     "predict": Command("apply the trained model, a line an example", predict_flags, predict_command),
     "evaluate": Command("measure the trained model on the test split", evaluate_flags, evaluate_command),
     "export": Command("write the files that a phone or a server runs, and check them", export_flags, export_command),
+    "demo": Command("show a page that runs the exported file in your browser", demo_flags, demo_command),
 }

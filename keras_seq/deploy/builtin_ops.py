@@ -10,6 +10,8 @@ ADVICE = {
     "Custom": "only a runtime that was built with this op can load the file; write it with builtin ops",
     "Variable": "a weight was not tracked and the file would hold it uninitialised, or a layer keeps state between "
     "calls; state goes in and comes out of `step`",
+    "Empty": "the file holds no value for it, and a phone would compute with whatever lies there; let the layer track "
+    "its weights (assign them to attributes in `__init__` or `build`) and build the model before the export",
 }
 
 Op = collections.namedtuple("Op", "name place")
@@ -43,16 +45,38 @@ def read_ops(content):
 
 
 def check_ops(content):
-    """Returns the number of each op, and raises where one of them is not builtin.
+    """Returns the number of each op, and raises where one of them is not builtin or a weight has no value.
 
     Raises:
-        UnsupportedOps: for Flex, custom and resource-variable ops, with their names, places and what to do.
+        UnsupportedOps: for Flex, custom and resource-variable ops and for weights without a value, with their names,
+            places and what to do.
     """
     found = read_ops(content)
     offending = [op for op in found if kind(op.name)]
     if offending:
         raise UnsupportedOps(describe(offending))
+    if empty := empty_weights(content):
+        raise UnsupportedOps(f"Expected a value of every weight in the file; got none of {', '.join(empty[:3])}.\n"
+                             f"Empty: {ADVICE['Empty']}.")  # fmt: skip
     return collections.Counter(op.name for op in found)
+
+
+def empty_weights(content):
+    """Names of tensors that ops read although nothing writes them and the file holds nothing for them."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    model, names = schema.Model.GetRootAsModel(content, 0), {}
+    for graph in (model.Subgraphs(i) for i in range(model.SubgraphsLength())):
+        ops = [graph.Operators(i) for i in range(graph.OperatorsLength())]
+        known = {graph.Inputs(i) for i in range(graph.InputsLength())}
+        known |= {op.Outputs(i) for op in ops for i in range(op.OutputsLength())}
+        for index in {op.Inputs(i) for op in ops for i in range(op.InputsLength())} - known - {-1}:
+            tensor = graph.Tensors(index)
+            size = [tensor.Shape(i) for i in range(tensor.ShapeLength())]
+            buffer = model.Buffers(tensor.Buffer())
+            if 0 not in size and not (buffer.DataLength() or buffer.Size()):  # the second: behind the flatbuffer
+                names[(tensor.Name() or b"unnamed").decode()] = None
+    return list(names)
 
 
 def kind(name):

@@ -9,6 +9,7 @@ import json
 import zipfile
 
 VOCABULARY, CARD = "tokenizer.model", "card.json"
+GOLDEN = "golden.json"  # lies beside the files
 
 
 def add_files(content, files):

@@ -6,6 +6,7 @@ scores (Kudo, 2018), summed in the same order and precision, the longest last pi
 """
 
 from keras_seq.deploy import trie
+from keras_seq.deploy.runners import BYTES_OF_AN_ID
 from keras_seq.deploy.text import NORMAL, SPACE, UNKNOWN, check_tokenizer, surface, unknown_score
 
 BLANK = 0x20  # a space inside the graph: one byte, where sentencepiece has the three of U+2581
@@ -16,7 +17,7 @@ BLOCK = 64  # bytes
 
 def room(length):
     """The bytes that a text of so many ids may take: more than any but a made-up one does."""
-    return 8 * length
+    return BYTES_OF_AN_ID * length
 
 
 class ByteCodec:
@@ -52,26 +53,30 @@ class ByteCodec:
         self.tables = [self.base, self.check, self.piece, self.scores, self.begins, self.letters]
 
     def reading(self, function, name, length, prompt=False):
-        """A function of `name`, ids (1, length), as one of `utf8`, bytes (1, N); other inputs stay as they are."""
+        """A function of `name`, ids (1, length), as one of `utf8`, bytes (1, N), which also returns the ids.
+
+        Other inputs stay as they are.
+        """
         import tensorflow as tf
 
         from keras_seq.deploy import signatures
 
         def text(utf8, **others):
-            return dict(function(**{name: self.encode(utf8, length, prompt)}, **others))
+            ids = self.encode(utf8, length, prompt)
+            return {**function(**{name: ids}, **others), name: ids}
 
         others = {key: spec for key, spec in signatures.inputs_of(function).items() if key != name}
         return signatures.trace(text, utf8=tf.TensorSpec((1, room(length)), "int32"), **others)
 
-    def writing(self, function):
-        """A function with the outputs `tokens` and `scores` as one with `utf8` and `scores`."""
+    def writing(self, function, specs):
+        """A function with the outputs `tokens` and `scores` as one with `utf8` beside them, for inputs of one item."""
         from keras_seq.deploy import signatures
 
         def text(**inputs):
             found = function(**inputs)
-            return {"utf8": self.decode(found["tokens"]), "scores": found["scores"]}
+            return {**found, "utf8": self.decode(found["tokens"])}
 
-        return signatures.trace(text, **signatures.inputs_of(function))
+        return signatures.trace(text, **specs)
 
     def _pieces(self, model):
         """The trie of the pieces, the piece that ends at each of its states, and the pieces' scores."""

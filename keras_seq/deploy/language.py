@@ -17,7 +17,7 @@ import functools
 
 import numpy as np
 
-from keras_seq.deploy import bundle, export, litert, report, savedmodel, signatures
+from keras_seq.deploy import bundle, export, limits, litert, report, savedmodel, signatures
 from keras_seq.deploy.bytes import ByteCodec
 from keras_seq.deploy.report import clock, log_softmax, mean_kl, ready, sized
 from keras_seq.deploy.runners import PAD, LiteRTRunner, SavedModelRunner, pad_prompts, stack
@@ -28,7 +28,7 @@ TEMPERATURE, SEED = 0.8, 0  # of the samples that are compared
 
 def export_language_model(
     model, tokenizer_proto, folder, texts, *, prompt_length=64, max_length=64, top_k=0, top_p=1.0,
-    formats=litert.FORMATS, card=None, tolerance=0.02, prompts=50, scored=12, timed=4,
+    formats=limits.FORMATS, card=None, tolerance=0.02, prompts=50, scored=12, timed=4, dynamic=False,
 ):  # fmt: skip
     """Writes the SavedModel and one .tflite a format, each compared with the model before it is put in place.
 
@@ -43,12 +43,13 @@ def export_language_model(
         prompt_length: S, ids of a prompt.
         max_length: T, ids that are written in a call.
         top_k, top_p: of the signature `sample`.
-        formats: of "f32", "int8".
+        formats: of "f32", "f16", "int8", "int4"; the last one needs ai-edge-quantizer.
         card: JSON-able facts about the model for the card in the file.
-        tolerance: nats a character that int8 may lose.
+        tolerance: nats a character that a quantised file may lose, or `limits.Limits`, which say more.
         prompts: how many continuations are compared.
         scored: pieces of S + T tokens on which nats are measured.
         timed: prompts on which speed is measured.
+        dynamic: also write `model_FORMAT_dynamic.tflite`, which takes any batch and prompts of any length.
 
     Returns:
         the report, which also lies in `report.json`. Where `report["passed"]` is False, no file was replaced.
@@ -57,16 +58,16 @@ def export_language_model(
         ValueError: for a model that is not in float32, or a tokenizer that cannot be put in a graph.
         UnsupportedOps: where a .tflite would need more than builtin ops.
     """
-    litert.check_formats(formats)
+    limits.check_formats(formats)
     sizes = {"prompt_length": prompt_length, "max_length": max_length}
     shaped = {"top_k": top_k, "top_p": top_p}
     facts = {**(card or {}), **sizes, **shaped, **describe()}
     judge = Judge(model, tokenizer_proto, texts, sizes, shaped, prompts, scored, timed)
 
     def built(folder):
-        return build(model, tokenizer_proto, folder, sizes, shaped, formats, facts)
+        return build(model, tokenizer_proto, folder, sizes, shaped, formats, facts, dynamic)
 
-    return export.checked(folder, built, functools.partial(judge.report, tolerance=tolerance))
+    return export.checked(folder, built, functools.partial(judge.report, tolerance=tolerance), judge.noisy())
 
 
 def describe():
@@ -82,27 +83,42 @@ def describe():
     }
 
 
-def build(model, tokenizer_proto, folder, sizes, shaped, formats, facts):
+def build(model, tokenizer_proto, folder, sizes, shaped, formats, facts, dynamic):
     """Writes all files into `folder`; returns their paths by name."""
     path = folder / export.SAVED_MODEL
     save(model, tokenizer_proto, path, sizes, shaped)
+    paths, files = {export.SAVED_MODEL: path}, {bundle.VOCABULARY: tokenizer_proto}
+    for is_open in (False, True)[: 1 + dynamic]:
+        found = converted(model, tokenizer_proto, sizes, shaped, formats, is_open)
+        paths |= export.write(folder, *found, facts, files, is_open)
+    return paths
+
+
+def converted(model, tokenizer_proto, sizes, shaped, formats, dynamic):
+    """{format: bytes} and the description of the signatures."""
+    length, codec = sizes["prompt_length"], ByteCodec(tokenizer_proto)
     with litert.for_phones():
-        module, functions = module_of(model, 1, sizes["prompt_length"], sizes["max_length"], shaped)
-    codec = ByteCodec(tokenizer_proto)
+        module, functions = module_of(model, *((None, None) if dynamic else (1, length)), sizes["max_length"], shaped)
     module.tables = codec.tables
     for name, search in {"text": "generate", "text_sample": "sample"}.items():
-        written = codec.writing(functions[search])
-        functions[name] = codec.reading(written, "prompt", sizes["prompt_length"], prompt=True)
-    contents = litert.convert(module, functions, formats)
-    facts = {**facts, "signatures": signatures.describe(functions)}
-    return {export.SAVED_MODEL: path, **export.write(folder, contents, facts, {bundle.VOCABULARY: tokenizer_proto})}
+        given = read_by(length, sizes["max_length"], search)
+        written = codec.writing(functions[search], signatures.specs(given, 1))
+        functions[name] = codec.reading(written, "prompt", length, prompt=True)
+    return litert.convert(module, functions, formats), signatures.describe(functions)
+
+
+def read_by(prompt_length, max_length, search):
+    """{name: (shape without the batch axis, dtype)} of what `generate` or `sample` reads."""
+    prompt = {"prompt": ((prompt_length,), "int32")}
+    drawn = {"noise": ((max_length,), "float32"), "temperature": (None, "float32")}
+    return prompt | drawn if search == "sample" else prompt
 
 
 def module_of(model, batch, prompt_length, max_length, shaped):
     """The model's weights and its signatures of ids."""
     from keras_seq.decoding import search
 
-    inputs = {"prompt": ((prompt_length,), "int32")}
+    inputs = read_by(prompt_length, max_length, "generate")
     shapes = signatures.Shapes(batch, max_length=max_length, inputs=inputs)
     module, functions = signatures.seq2seq_module(model, shapes, eos=NEVER)
     functions = {"prefill" if name == "encode" else name: function for name, function in functions.items()}
@@ -116,7 +132,7 @@ def module_of(model, batch, prompt_length, max_length, shaped):
         )
         return {"tokens": found[0][:, 0], "scores": found[1][:, 0]}
 
-    given = {**inputs, "noise": ((max_length,), "float32"), "temperature": (None, "float32")}
+    given = read_by(prompt_length, max_length, "sample")
     return module, {**functions, "sample": signatures.trace(sample, **signatures.specs(given, batch))}
 
 
@@ -184,6 +200,11 @@ class Judge:
         asked = {"sentences": len(self.rows), "unit": "prompts", **self.sizes, "characters": self.characters}
         return report.judged(self.model, results, name, tolerance, asked, more_is_better=False)
 
+    def noisy(self):
+        """The prompts as what `sample` reads."""
+        temperature = np.float32(TEMPERATURE)
+        return [{**row, "noise": noise, "temperature": temperature} for row, noise in zip(self.rows, self.noise)]
+
     def compare(self, greedy, sampled):
         """The share of prompts after which the same tokens were written."""
         same = [np.all(found == wanted, axis=1).mean() for found, wanted in zip((greedy, sampled), self.expected)]
@@ -209,11 +230,10 @@ class Judge:
     def litert(self, path):
         """Ids and bytes in; and what `decode_step` foretells, a token at a time."""
         runner, load_ms = ready(lambda: LiteRTRunner(path), lambda runner: runner.generate(self.rows[:1]))
-        temperature = {"temperature": np.float32(TEMPERATURE)}
-        noisy = [{**row, "noise": noise, **temperature} for row, noise in zip(self.rows, self.noise)]
+        noisy = self.noisy()
         greedy, sampled = runner.generate(self.rows), runner.generate(noisy, "sample")
-        utf8 = [{"utf8": runner.utf8(text, "text_sample"), "noise": noise, **temperature}
-                for text, noise in zip(self.prompts, self.noise)]  # fmt: skip
+        utf8 = [{"utf8": runner.utf8(text, "text_sample"), "noise": row["noise"], "temperature": row["temperature"]}
+                for text, row in zip(self.prompts, noisy)]  # fmt: skip
         pairs = [*zip(runner.text(self.prompts), self.decode(greedy)),
                  *zip(runner.text(utf8, "text_sample"), self.decode(sampled))]  # fmt: skip
         return {

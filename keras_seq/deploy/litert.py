@@ -4,34 +4,39 @@ import contextlib
 import re
 import tempfile
 
-from keras_seq.deploy import builtin_ops, conv, rnn, signatures
+from keras_seq.deploy import builtin_ops, conv, int4, rnn, signatures
 from keras_seq.deploy.bytes import ByteCodec
+from keras_seq.deploy.limits import FORMATS, check_formats
 from keras_seq.deploy.runners import without_notes
 from keras_seq.deploy.shrink import shrink
 
-FORMATS = ("f32", "int8")
 
-
-def convert_seq2seq(model, shapes, formats=FORMATS, beams=1, length_penalty=0.6, tokenizer_proto=None):
+def convert_seq2seq(
+    model, shapes, formats=FORMATS, beams=1, length_penalty=0.6, tokenizer_proto=None, dynamic=False
+):  # fmt: skip
     """A model with `start` and `step` as .tflite files.
 
     Args:
         model: in float32.
         shapes: `signatures.Shapes`; all three fixed for phones and browsers, whose runtimes cannot resize.
-        formats: of "f32" and "int8". int8 is dynamic: weights in int8, per row, activations quantised as they come.
+        formats: of "f32", "f16", "int8" and "int4". int8 and int4 are dynamic: weights per row, or in blocks of 32,
+            activations quantised to int8 as they come.
         beams: above 1 adds `generate_beam`.
         tokenizer_proto: bytes of the sentencepiece model; adds `text`, and `text_beam`.
+        dynamic: take any batch and length of a source in all signatures but these two.
 
     Returns:
         dict format -> bytes, and the description of the signatures for the card.
 
     Raises:
-        ValueError: for an unknown format.
+        ValueError: for an unknown format, or int4 without ai-edge-quantizer.
         builtin_ops.UnsupportedOps: where an op is left that a plain runtime has no kernel for.
     """
     check_formats(formats)
     with for_phones():
-        module, functions = signatures.seq2seq_module(model, shapes, beams, length_penalty)
+        traced = shapes.open() if dynamic else shapes
+        module, functions = signatures.seq2seq_module(model, traced, beams, length_penalty)
+        functions |= signatures.attention(model, traced)
     if tokenizer_proto is not None:
         codec = ByteCodec(tokenizer_proto)
         module.tables = codec.tables
@@ -44,15 +49,9 @@ def texts(codec, functions, shapes):
     found = {}
     for name, search in {"text": "generate", "text_beam": "generate_beam"}.items():
         if search in functions:
-            function = codec.writing(functions[search])
+            function = codec.writing(functions[search], shapes.specs())
             found[name] = function if shapes.inputs else codec.reading(function, "source", shapes.source_length)
     return found
-
-
-def check_formats(formats):
-    """Raises ValueError for a format that is not known."""
-    if unknown := [name for name in formats if name not in FORMATS]:
-        raise ValueError(f"Expected formats of {', '.join(FORMATS)}; got {', '.join(unknown)}.")
 
 
 @contextlib.contextmanager
@@ -109,13 +108,18 @@ def _convert(folder, names, form):
     converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=names)
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
     converter.experimental_enable_resource_variables = False
-    if form == "int8":
+    if form in ("int8", "f16"):
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if form == "f16":
+        converter.target_spec.supported_types = [tf.float16]
     try:
         with without_notes():
             content = converter.convert()
     except ConverterError as error:  # its text is the whole graph
         raise builtin_ops.UnsupportedOps(explain(str(error))) from None
+    if form == "int4":
+        with without_notes():
+            content = int4.in_blocks(content)
     builtin_ops.check_ops(content)
     return shrink(content)
 

@@ -3,7 +3,7 @@
 import collections.abc
 import dataclasses
 
-from keras_seq.deploy import bundle, export, litert, report, savedmodel, signatures
+from keras_seq.deploy import bundle, export, limits, litert, report, savedmodel, signatures
 from keras_seq.deploy.bytes import ByteCodec
 from keras_seq.deploy.predictor_parity import MAIN, Judge
 from keras_seq.deploy.runners import pad_sources
@@ -44,8 +44,8 @@ class Signature:
 
 
 def export_predictor(
-    model, given, folder, items, *, metric=None, metric_name="metric", tolerance=0.5, formats=litert.FORMATS,
-    card=None, files=None, text=None, raw=None, timed=8,
+    model, given, folder, items, *, metric=None, metric_name="metric", tolerance=0.5, formats=limits.FORMATS,
+    card=None, files=None, text=None, raw=None, timed=8, dynamic=False,
 ):  # fmt: skip
     """Writes a SavedModel and one .tflite a format, each compared with the model before it is put in place.
 
@@ -59,8 +59,8 @@ def export_predictor(
         items: {name: array} each for `predict`, without a batch axis: the whole test split. None with `text`.
         metric: function of a list of {name: array}, the outputs for each item, that returns points; more is better.
         metric_name: its name in the report.
-        tolerance: how many points int8 may lose.
-        formats: of "f32", "int8".
+        tolerance: how many points a quantised file may lose, or `limits.Limits`, which say more.
+        formats: of "f32", "f16", "int8", "int4"; the last one needs ai-edge-quantizer.
         card: JSON-able facts about the model for the card in the file.
         files: {name: bytes, or what JSON can hold} that travel inside each .tflite.
         text: for a model that reads text as its one input `tokens` (S,), ids, EOS, then PAD: {"tokenizer": bytes of a
@@ -68,6 +68,7 @@ def export_predictor(
             has `text` too, which takes their bytes `utf8`.
         raw: {name: function of strings (B,) that gives what `predict` reads}, as of `export_checked`: `predict_NAME`.
         timed: items on which speed is measured, one at a time.
+        dynamic: also write `model_FORMAT_dynamic.tflite`, which takes any batch and the open shapes of the signatures.
 
     Returns:
         the report, which also lies in `report.json`. Where `report["passed"]` is False, no file was replaced.
@@ -84,7 +85,8 @@ def export_predictor(
         rows = Judge(model, given, items, texts, metric, timed).rows(paths)
         return report.judged(model, rows, metric and metric_name, tolerance, {"sentences": len(items), "unit": "items"})
 
-    return export.checked(folder, lambda to: build(model, given, to, formats, card, files or {}, text, raw), judged)
+    what = formats, card, files or {}, text, raw, dynamic
+    return export.checked(folder, lambda to: build(model, given, to, *what), judged, items, texts or ())
 
 
 def check(given, text):
@@ -105,19 +107,26 @@ def items_of(text):
     return [{"tokens": row} for row in pad_sources(tokenizer.encode(list(text["texts"])), text["length"])]
 
 
-def build(model, given, folder, formats, card, files, text, raw):
+def build(model, given, folder, formats, card, files, text, raw, dynamic):
     """Writes all files into `folder`; returns their paths by name."""
-    litert.check_formats(formats)
+    limits.check_formats(formats)
     path = folder / export.SAVED_MODEL
     savedmodel.save_predictor(model, given, path, text, raw)
-    module = signatures.tracked(model)
-    with litert.for_phones():
-        functions = {name: signature.traced() for name, signature in given.items()}
     facts = card or {}
+    if text:
+        files, facts = {**files, bundle.VOCABULARY: text["tokenizer"]}, {**facts, **TEXT}
+    paths = {export.SAVED_MODEL: path}
+    for is_open in (False, True)[: 1 + dynamic]:
+        paths |= export.write(folder, *converted(model, given, formats, text, is_open), facts, files, is_open)
+    return paths
+
+
+def converted(model, given, formats, text, dynamic):
+    """{format: bytes} and the description of the signatures."""
+    module, fixed = signatures.tracked(model), not dynamic
+    with litert.for_phones():
+        functions = {name: each.traced(batch=1 if fixed else None, fixed=fixed) for name, each in given.items()}
     if text:
         codec = ByteCodec(text["tokenizer"])
         module.tables, functions["text"] = codec.tables, codec.reading(functions[MAIN], "tokens", text["length"])
-        files, facts = {**files, bundle.VOCABULARY: text["tokenizer"]}, {**facts, **TEXT}
-    contents = litert.convert(module, functions, formats)
-    facts = {**facts, "signatures": signatures.describe(functions)}
-    return {export.SAVED_MODEL: path, **export.write(folder, contents, facts, files)}
+    return litert.convert(module, functions, formats), signatures.describe(functions)

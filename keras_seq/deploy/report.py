@@ -1,11 +1,14 @@
 """The report on exported files: what each row says, what is wrong with it, and the table that a person reads."""
 
+import dataclasses
 import pathlib
 import time
 
 import numpy as np
 
-EXACT = ("saved_model", "f32")  # these compute what the model computes; int8 is judged by the metric
+from keras_seq.deploy.limits import Limits, form
+
+EXACT = ("saved_model", "f32")  # these compute what the model computes; the others are judged by the metric
 
 
 def judged(model, results, metric_name, tolerance, asked, more_is_better=True):
@@ -14,39 +17,45 @@ def judged(model, results, metric_name, tolerance, asked, more_is_better=True):
     Args:
         results: a dict for each file (and search); the model's own first.
         metric_name: None where nothing was measured.
-        tolerance: how much of the metric a quantised file may lose.
+        tolerance: how much of the metric a quantised file may lose, or `Limits`.
         asked: what else stands in the report.
         more_is_better: False where the metric counts what is wrong.
     """
-    sign = 1 if more_is_better else -1
-    reasons = [reason for row in results for reason in complaints(row, results, tolerance, metric_name, sign)]
+    limits, sign = Limits.of(tolerance), 1 if more_is_better else -1
+    reasons = [reason for row in results for reason in complaints(row, results, limits, metric_name, sign)]
     return {
-        "passed": not reasons, "reasons": reasons, "metric": metric_name, "tolerance": tolerance, **asked,
+        "passed": not reasons, "reasons": reasons, "metric": metric_name, "limits": dataclasses.asdict(limits), **asked,
         "model": {"class": type(model).__name__, "parameters": weights(model) // 4, "bytes": weights(model)},
         "versions": versions(), "results": results,
     }  # fmt: skip
 
 
-def complaints(row, results, tolerance, metric_name, sign=1):
+def complaints(row, results, limits, metric_name, sign=1):
     """What is wrong with one result, as sentences; sign is -1 where less of the metric is better."""
-    label = describe(row)
-    if row["name"] in EXACT and row["agreement"] < 1:
-        yield f"{label}: expected the model's output on every item; the same on {row['agreement']:.1%}."
-    if row["name"] in EXACT and row.get("sample_agreement", 1) < 1:
+    label, exact = describe(row), form(row["name"]) in EXACT
+    if exact and row["agreement"] < limits.agreement:
+        wanted = "every item" if limits.agreement == 1 else f"{limits.agreement:.1%} of the items"
+        yield f"{label}: expected the model's output on {wanted}; the same on {row['agreement']:.1%}."
+    if exact and row.get("sample_agreement", 1) < limits.agreement:
         yield f"{label}: expected the same samples of the same noise; the same on {row['sample_agreement']:.1%}."
     if row.get("text_agreement", 1) < 1:
         yield f"{label}: expected `text` to do what the tokenizer does; the same on {row['text_agreement']:.1%}."
-    if row["name"] not in EXACT and "metric" in row:
+    if exact or row["name"] == "keras":
+        return
+    kl, loss = limits.divergence(row["name"]), limits.loss(row["name"])
+    if not row.get("mean_kl", 0) <= kl:
+        yield f"{label}: expected a mean KL of at most {kl:g} from the model; got {row['mean_kl']:.2g}."
+    if "metric" in row:
         before, after = compared(row, results)
-        if not sign * (before - after) <= tolerance:
+        if not sign * (before - after) <= loss:
             went = f"{'fell' if sign > 0 else 'rose'} from {points(before)} to {points(after)}"
-            yield f"{label}: {metric_name} {went}; a loss of {tolerance:g} is allowed."
+            yield f"{label}: {metric_name} {went}; a loss of {loss:g} is allowed."
 
 
 def compared(row, results):
     """The metric before and after: on all texts against f32 where it was measured there, else against the model."""
     same = {other["name"]: other for other in results if other.get("beams") == row.get("beams")}
-    if "metric_all" in row and "f32" in same:
+    if "metric_all" in row and "metric_all" in same.get("f32", {}):
         return same["f32"]["metric_all"], row["metric_all"]
     return same["keras"]["metric"], row["metric"]
 
@@ -81,6 +90,40 @@ def format_report(report):
 def points(metric):
     """A metric with two decimals, a small one with four."""
     return f"{metric:.2f}" if abs(metric) >= 10 else f"{metric:.4f}"
+
+
+def outcome(report):
+    """A report as an app's `export` returns it: with `ok`, `text` for the terminal and `page` for report.md."""
+    return {"ok": report["passed"], "text": format_report(report), "page": page(report), **report}
+
+
+COLUMNS = {
+    "same output": "share of the items on which a file gives what the model gives",
+    "same from bytes": "share of the texts on which the tokenizer in the file leads to the same",
+    "of f32 weights": "size next to the model's weights in float32",
+    "ready in ms": "from opening the file to its first result, the best of a few times",
+    "ms a token": "one thread, one item at a time, encoder and end of text included, the best of a few times",
+    "ms an item": "one thread, one item at a time, the best of a few times",
+    "mean KL": "how far the distributions are from the model's, in nats, given the same text before",
+}
+
+
+def page(report):
+    """The report as a Markdown page: `format_report`, what was allowed, what the columns say, and what was used."""
+    table, limits, model = format_report(report), report["limits"], report["model"]
+    columns = [f"- {title}: {meaning}" for title, meaning in COLUMNS.items() if f"| {title} |" in table]
+    allowed = [
+        f"- the SavedModel and f32 give the model's output on at least {limits['agreement']:.1%} of the items",
+        f"- f16 and int8 have a mean KL of at most {limits['kl']:g}, int4 of {limits['kl_int4']:g}",
+    ]
+    if report["metric"]:
+        loss = f"lose at most {limits['tolerance']:g} points of {report['metric']}, int4 {limits['tolerance_int4']:g}"
+        allowed.insert(1, f"- f16 and int8 {loss}")
+    made = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
+    size = f"{model['parameters']:,} parameters, {model['bytes'] / 1e6:.1f} MB in float32"
+    used = f"{model['class']}: {size}. Made with {made}."
+    parts = ["# Exported files", table, "## What was allowed", "\n".join(allowed), "## What the columns say"]
+    return "\n\n".join([*parts, "\n".join(columns), used])
 
 
 def describe(row):

@@ -10,6 +10,7 @@ import numpy as np
 from keras_seq.deploy.bundle import CARD, VOCABULARY, read_files
 
 PAD, BOS, EOS = 0, 1, 2  # as in keras_seq.decoding, which needs Keras
+BYTES_OF_AN_ID = 8  # room in `utf8`: more than any but a made-up text takes
 
 
 class LiteRTFile:
@@ -36,7 +37,7 @@ class LiteRTFile:
     def run(self, signature, **inputs):
         """One call of a signature with numpy arrays, rows without their batch axis or with it; outputs by name."""
         shapes = self.shapes[signature]
-        return self._runners[signature](**{name: np.asarray(x).reshape(shapes[name]) for name, x in inputs.items()})
+        return self._runners[signature](**{name: fitted(name, x, shapes[name]) for name, x in inputs.items()})
 
     def utf8(self, text, signature):
         """A text as the bytes of a signature that reads them; what is too long for it is cut off."""
@@ -48,7 +49,11 @@ class LiteRTFile:
     def ids(self, texts, name):
         """Texts as rows of the input `name`, with the vocabulary that lies in the file."""
         padded = pad_prompts if name == "prompt" else pad_sources
-        return padded(self.tokenizer().encode(list(texts)), self.shapes[self.main][name][1])
+        return padded(self.tokenizer().encode(list(texts)), self.length(name))
+
+    def length(self, name):
+        """How many ids the input `name` takes; where that is open, how many the file was asked to take."""
+        return self.shapes[self.main][name][1] or self.shapes["text"]["utf8"][1] // BYTES_OF_AN_ID
 
     def card(self):
         """The JSON card in the file: signatures, sizes, ids."""
@@ -109,7 +114,7 @@ class LiteRTRunner(LiteRTFile):
         """An item as the inputs of `generate` and `encode`."""
         if isinstance(item, dict):
             return item
-        return {"source": pad_sources([item], self.shapes["generate"]["source"][1])}
+        return {"source": pad_sources([item], self.length("source"))}
 
     def logits(self, item, target):
         """Logits (T, V) of the model inputs `target` (T,), by `encode` and `decode_step`, as a streaming host would."""
@@ -197,8 +202,26 @@ class SavedModelPredictor(SavedModelFile):
 
 
 def shapes_of(runner):
-    """{name: shape} of what a signature reads."""
-    return {name: tuple(map(int, details["shape"])) for name, details in runner.get_input_details().items()}
+    """{name: shape} of what a signature reads; None is a size that may be any."""
+    return {name: shape_of(details) for name, details in runner.get_input_details().items()}
+
+
+def shape_of(details):
+    shape = details["shape"] if details.get("shape_signature") is None else details["shape_signature"]
+    return tuple(None if size < 0 else int(size) for size in shape)
+
+
+def fitted(name, x, shape):
+    """An array with its batch axis.
+
+    Raises:
+        ValueError: where it has not the shape that a signature reads: the interpreter would quietly resize.
+    """
+    x = np.asarray(x)
+    x = x if x.ndim == len(shape) else x[None]
+    if len(shape) != x.ndim or any(size not in (None, found) for size, found in zip(shape, x.shape)):
+        raise ValueError(f"Expected {name} of shape {shape}; got {x.shape}.")
+    return x
 
 
 def stack(items):

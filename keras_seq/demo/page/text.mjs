@@ -1,0 +1,122 @@
+// A text is read: typed, or chosen from samples. Shown: the text that is written, labels, or a label for each word.
+import { h, paused, percent } from "./dom.mjs";
+import { attention, bars, tags, weighed, words } from "./show.mjs";
+
+export function text(page) {
+  const label = page.reads.label ?? "Text";
+  const input = h("textarea", {
+    id: "input",
+    rows: 3,
+    spellcheck: false,
+    placeholder: page.reads.hint ?? "Type something",
+    "aria-describedby": "cut",
+    oninput: paused(() => read()),
+    maxlength: 4000,
+  });
+  const cut = h("p", { id: "cut", class: "note", role: "status" });
+  const output = h("div", { id: "output", class: "output", "aria-live": "polite" });
+  const beside = h("p", { class: "note", id: "beside" });
+  const more = h("div", { id: "more" });
+  const { signatures } = page.model;
+  const outputs = Object.values(signatures.text.outputs),
+    shapes = outputs.map(({ shape }) => shape.length);
+  page.shows.kind ??= "utf8" in signatures.text.outputs ? "text" : Math.max(...shapes) > 2 ? "tags" : "labels";
+  const show = { text: written, labels: answered, tags: tagged }[page.shows.kind];
+  let last = 0;
+
+  async function read() {
+    const value = input.value.trim(),
+      sample = page.samples.find((one) => one.text === value),
+      now = ++last;
+    if (!value) return clear();
+    await page.work(async () => {
+      const found = await page.call("text", value);
+      if (now !== last) return;
+      note(value, found);
+      await show(page, found, { value, output, more, stopped: () => now !== last });
+      beside.replaceChildren(...told(page, sample));
+    });
+  }
+
+  /** Says so where the text is longer than the file reads. */
+  function note(value, found) {
+    const room = signatures.text.inputs.utf8.shape[1],
+      ids = found.utf8 ? found.source : found.tokens;
+    const long =
+      new TextEncoder().encode(value).length > room || (ids && Array.from(ids.data).indexOf(2) === ids.shape[1] - 1);
+    cut.textContent = long ? "Longer than this model reads: the end was left out." : "";
+  }
+
+  function clear() {
+    for (const part of [output, more, beside, cut]) part.replaceChildren();
+  }
+
+  const chips = page.samples.map((sample) =>
+    h("button", { class: "chip", type: "button", onclick: () => set(sample) }, sample.text),
+  );
+  async function set(sample) {
+    input.value = sample.text;
+    await read();
+  }
+
+  const element = h(
+    "div",
+    { class: "stack" },
+    h(
+      "div",
+      { class: "pair" },
+      h("section", { class: "card" }, h("label", { class: "title", for: "input" }, label), input, cut),
+      h("section", { class: "card answer" }, h("h2", { class: "title" }, page.shows.label ?? "Answer"), output, beside),
+    ),
+    chips.length > 0 &&
+      h("section", { class: "samples" }, h("h2", { class: "title" }, "Try one"), h("div", { class: "chips" }, chips)),
+    more,
+  );
+  return { element, again: () => (input.value ? read() : page.samples.length ? set(page.samples[0]) : undefined) };
+}
+
+/** What Keras said of a sample, and what was expected. */
+function told(page, sample) {
+  if (!sample) return [];
+  const plain = (value) => (Array.isArray(value) ? `${value[0]}, ${percent(value[1])}` : String(value));
+  const line = (name, value) => h("span", { class: "told" }, h("b", {}, name), ` ${plain(value)}`);
+  return [
+    sample.said !== undefined && line("Keras in Python said", sample.said),
+    sample.wanted !== undefined &&
+      line(page.shows.kind === "labels" ? "the right answer" : "a person wrote", sample.wanted),
+  ].filter(Boolean);
+}
+
+/** A text in, a text out, and where it looked for each word. */
+async function written(page, found, { output, more }) {
+  output.textContent = found.text;
+  output.dataset.text = found.text;
+  if (!found.source || !("attention" in page.model.signatures)) return more.replaceChildren();
+  const { weights } = await page.model.run("attention", { source: found.source, tokens: found.tokens });
+  const sides = [found.source, found.tokens].map((ids) => words(page.model.pieces(ids.data)));
+  more.replaceChildren(attention(weights, ...sides));
+}
+
+/** A text in, a label out: a bar for each, and what each word adds. */
+async function answered(page, found, { value, output, more, stopped }) {
+  const name = Object.keys(found).find((key) => key !== "tokens");
+  if (!page.labels.length) {
+    output.replaceChildren(h("p", { class: "big" }, Number(found[name].data[0]).toFixed(2)));
+    return more.replaceChildren();
+  }
+  const best = bars(output, page.labels, found[name].data);
+  more.replaceChildren(await weighed(page, value, found[name].data, best, stopped));
+}
+
+/** A text in, a label for each of its words out: row i is that of word i where `words` are counted, else of piece i. */
+async function tagged(page, found, { value, output, more }) {
+  const odds = Object.values(found).find(({ shape }) => shape?.length === 3);
+  const sides = found.words
+    ? value
+        .split(/\s+/)
+        .slice(0, found.words.data[0])
+        .map((word, i) => ({ word, from: i }))
+    : words(page.model.pieces(found.tokens.data)).filter(({ end }) => !end);
+  tags(output, page, sides, odds);
+  more.replaceChildren();
+}

@@ -1,0 +1,31 @@
+"""Samples for a page, as text that JSON can hold: pictures as addresses that hold the picture itself."""
+
+import base64
+import io
+
+import numpy as np
+
+
+def png(picture):
+    """A picture uint8 (H, W), (H, W, 3) or (H, W, 4) as a `data:` address of a PNG.
+
+    Example:
+        >>> png(np.zeros((2, 3), "uint8"))[:22]
+        'data:image/png;base64,'
+    """
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(np.asarray(picture, "uint8")).save(buffer, "PNG", optimize=True)
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def strip(frames):
+    """Frames uint8 (T, H, W) as one picture, each below the one before it.
+
+    Example:
+        >>> strip(np.zeros((5, 2, 3), "uint8"))["count"]
+        5
+    """
+    frames = np.asarray(frames, "uint8")
+    return {"frames": png(frames.reshape(-1, frames.shape[2])), "count": len(frames)}

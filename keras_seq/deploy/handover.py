@@ -1,0 +1,172 @@
+"""The bundle: one folder with all that a mobile developer needs, who has no Python and no word with the trainer."""
+
+import json
+import os
+import pathlib
+import shutil
+
+from keras_seq.deploy import bundle
+
+HOSTS = pathlib.Path(__file__).parent / "hosts"
+BESIDE = ("report.md", "report.json", bundle.GOLDEN)
+MEANING = {
+    "text": "bytes of a text in, the same out or what the model says of it; the tokenizer is inside",
+    "text_beam": "the same by beam search: better and slower",
+    "predict": "the answer in one call",
+    "step": "one frame and the state in, its answer and the new state out: for live input",
+    "generate": "what is read in, ids of the text out: the whole loop in one call",
+    "generate_beam": "the same by beam search",
+    "attention": "what was read and the ids of `generate` in, where the model looked for each of them out",
+    "encode": "what is read in, memory and state for `decode_step` out",
+    "decode_step": "one id and the state in, the logits of the next id and the new state out: to stream or to sample",
+}
+
+
+def hand_over(folder, to, title="A model", about=""):
+    """Writes the bundle of an export.
+
+    Args:
+        folder: that of the export: .tflite files, report and golden cases.
+        to: the bundle; an earlier bundle is replaced, any other folder has to be empty.
+        title, about: the head of its README.md.
+
+    Returns:
+        the path of the bundle.
+
+    Raises:
+        ValueError: where there is no .tflite in `folder`, or something else in `to`.
+    """
+    folder, to = pathlib.Path(folder), pathlib.Path(to)
+    files = sorted(folder.glob("*.tflite"))
+    if not files:
+        raise ValueError(f"Expected .tflite files in {folder} for a bundle; got none.")
+    check_place(to)
+    partial = to.with_name(to.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    for path in [*files, *(folder / name for name in BESIDE)]:
+        shutil.copy2(path, partial)
+    shutil.copytree(HOSTS, partial / "hosts", ignore=shutil.ignore_patterns("__pycache__", "node_modules"))
+    cards = {path.name: json.loads(bundle.read_files(path)[bundle.CARD]) for path in files}
+    (partial / bundle.CARD).write_bytes(bundle.as_json(next(iter(main(cards).values()))) + b"\n")
+    (partial / "README.md").write_text(readme(cards, files, title, about), encoding="utf-8")
+    shutil.rmtree(to, ignore_errors=True)
+    os.replace(partial, to)
+    return to
+
+
+def check_place(to):
+    """Raises ValueError where a bundle may not be written."""
+    to = pathlib.Path(to)
+    if to.exists() and not to.is_dir():
+        raise ValueError(f"Expected a folder for the bundle; got the file {to}.")
+    if to.is_dir() and any(to.iterdir()) and not (to / bundle.GOLDEN).exists():
+        raise ValueError(f"Expected an empty folder or an earlier bundle in {to}; got other files. Choose another.")
+
+
+def main(cards):
+    """The cards of the files with fixed shapes."""
+    return {name: card for name, card in cards.items() if not card.get("dynamic")} or cards
+
+
+def readme(cards, files, title, about):
+    """What the bundle says to a mobile developer."""
+    card = next(iter(main(cards).values()))
+    found = card["signatures"]
+    parts = [
+        f"# {title}", about,
+        "Everything here runs on the device, offline. One file is enough: weights, vocabulary and card are inside.",
+        file_table(cards, files),
+        "## Signatures", *(signature(name, found[name]) for name in MEANING if name in found),
+        *(signature(name, found[name]) for name in sorted(set(found) - set(MEANING))),
+        "Address signatures and tensors by name, as their order is not stable. Shapes are fixed: fill up with zeros.",
+        ids(card), "## Run it", run(found, preferred(cards)), "## Check it", CHECK,
+    ]  # fmt: skip
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def file_table(cards, files):
+    """The files, their sizes and what each is for."""
+    use = {
+        "f32": "exact; the reference", "int8": "the one to ship: a quarter of the size, faster, good in browsers",
+        "f16": "half the size, nearly exact; slower than f32 on a CPU",
+        "int4": "the smallest; loses a little, slow in browsers",
+    }  # fmt: skip
+    lines = ["| file | MB | |", "|---|---|---|"]
+    for path in files:
+        card = cards[path.name]
+        note = use[card["format"]] + "; any batch and length, so not for browsers and Kotlin" * card.get("dynamic", 0)
+        lines.append(f"| `{path.name}` | {path.stat().st_size / 1e6:.1f} | {note} |")
+    return "\n".join(lines)
+
+
+def signature(name, facts):
+    """A signature's section: what it does, and a table of what goes in and out."""
+    lines = [f"### `{name}`", MEANING.get(name, ""), ""]
+    lines += ["| | name | shape | type |", "|---|---|---|---|"]
+    for where, tensors in (("in", facts["inputs"]), ("out", facts["outputs"])):
+        for key, tensor in sorted(tensors.items()):
+            shape = " x ".join("any" if size is None else str(size) for size in tensor["shape"]) or "a number"
+            lines.append(f"| {where} | `{key}` | {shape} | {tensor['dtype']} |")
+    return "\n".join(lines)
+
+
+def ids(card):
+    """What the card says of the values."""
+    lines = [f"- `{key}`: {card[key]}" for key in ("utf8", "source", "tokens") if isinstance(card.get(key), str)]
+    if "ids" in card:
+        lines.append("- ids: " + ", ".join(f"{name} {number}" for name, number in card["ids"].items()))
+    if labels := card.get("labels"):
+        names = labels.get("names") if isinstance(labels, dict) else labels
+        lines += [f"- labels, in the order of `probabilities`: {', '.join(map(str, names))}"] if names else []
+    return "\n".join(lines)
+
+
+def preferred(cards):
+    """The file to ship."""
+    names = list(main(cards))
+    return next((name for name in names if cards[name]["format"] == "int8"), names[0])
+
+
+def run(found, file):
+    """The calls of each platform for this model."""
+    name = next(name for name in ("text", "predict", "generate", *found) if name in found)
+    reads_text = "utf8" in found[name]["inputs"]
+    examples = TEXT_CALLS if reads_text and "utf8" in found[name]["outputs"] else NUMBERS if reads_text else CALLS
+    inputs = ", ".join(found[name]["inputs"])
+    outputs = ", ".join(key for key in found[name]["outputs"] if not (reads_text and key == "tokens"))
+    filled = examples.replace("SIGNATURE", name).replace("INPUTS", inputs).replace("OUTPUTS", outputs)
+    return filled.replace("FILE", file)
+
+
+TEXT_CALLS = """\
+- Android, [hosts/android](hosts/android): `SequenceModel(assets, "FILE").text("...")`
+- iOS, [hosts/ios](hosts/ios): `try SequenceModel(path: path).text("...")`
+- Web and Node, [hosts/web](hosts/web): `(await (await load("FILE")).text("...")).text`
+- Python, [hosts/python](hosts/python): `python hosts/python/host.py FILE "..."`"""
+
+NUMBERS = """\
+- Android, [hosts/android](hosts/android): `SequenceModel(assets, "FILE").numbers("...", "OUTPUTS")`
+- iOS, [hosts/ios](hosts/ios): `try SequenceModel(path: path).numbers("...", output: "OUTPUTS")`
+- Web and Node, [hosts/web](hosts/web): `(await (await load("FILE")).text("...")).OUTPUTS.data`
+- Python, [hosts/python](hosts/python): `python hosts/python/host.py FILE "..."`"""
+
+CALLS = """\
+Reads INPUTS, gives OUTPUTS.
+
+- Android, [hosts/android](hosts/android): `model.run("SIGNATURE", inputs, outputs)` with buffers of `floats` and `ints`
+- iOS, [hosts/ios](hosts/ios): `try model.run("SIGNATURE", inputs)` with `SequenceModel.data` of arrays
+- Web and Node, [hosts/web](hosts/web): `await model.run("SIGNATURE", { INPUTS })`
+- Python, [hosts/python](hosts/python): `Model("FILE").run("SIGNATURE", ...)`"""
+
+CHECK = """\
+`golden.json` holds what each file answers to a few inputs, odd texts among them: nothing, emoji, Chinese, too much. Run
+them on your device once; `python hosts/python/host.py --check` does it here and is easy to translate. `report.md` says
+how near each file is to the trained model, how large and how fast it is.
+
+    TENSOR  {"dtype": "int32", "shape": [1, 512], "data": [79, 112]}   row by row; zeros at the end are left out
+            {..., "data": [...], "repeat": true}                       data again and again until the shape is full
+            {..., "data": [...], "every": 7}                           of a large output: its numbers 0, 7, 14, ...
+            {"case": 3, "output": "state_0_k"}                         of an input: what cases[3] returned so called
+
+Floats may differ by `tolerance`, times the largest expected one if that is above 1; all else has to be equal."""

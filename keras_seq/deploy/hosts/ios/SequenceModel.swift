@@ -1,0 +1,53 @@
+// Not compiled here. It makes the documented calls of the Swift package of LiteRT 2.3 (product TensorFlowLite) and no others.
+//
+// Xcode: File > Add Package Dependencies, https://github.com/google-ai-edge/LiteRT, branch release/2.3.0, product
+// TensorFlowLite; the .tflite goes into the app target. Its SignatureRunner addresses signatures and tensors by name.
+
+import Foundation
+import TensorFlowLite
+
+/// An exported file. Create it once, away from the main thread; one call at a time.
+final class SequenceModel {
+  private let interpreter: Interpreter
+
+  init(path: String) throws {
+    var options = Interpreter.Options()
+    options.threadCount = 1
+    interpreter = try Interpreter(modelPath: path, options: options)
+  }
+
+  /// A text in, a text out: what `text` (greedy) or `text_beam` writes.
+  func text(_ text: String, signature: String = "text") throws -> String {
+    if text.allSatisfy(\.isWhitespace) { return "" }
+    let outputs = try run(signature, ["utf8": try utf8(text, signature)])
+    let letters: [Int32] = Self.array(outputs["utf8"]!)
+    return String(decoding: letters.prefix { $0 != 0 }.map { UInt8($0) }, as: UTF8.self)
+  }
+
+  /// A text in, numbers out: for example `probabilities` of a model that tells how a text feels.
+  func numbers(_ text: String, output: String, signature: String = "text") throws -> [Float] {
+    Self.array(try run(signature, ["utf8": try utf8(text, signature)])[output]!)
+  }
+
+  /// Any signature: all of its inputs, and all of its outputs; README.md lists them. A stream hands its state on: what a
+  /// call of `step` or `decode_step` returned as `state_*` is an input of the next.
+  func run(_ signature: String, _ inputs: [String: Data]) throws -> [String: Data] {
+    let runner = try interpreter.signatureRunner(with: signature)
+    try runner.allocateTensors()
+    try runner.invoke(with: inputs)
+    return Dictionary(uniqueKeysWithValues: try runner.outputs.map { ($0, try runner.output(named: $0).data) })
+  }
+
+  static func data<T>(_ array: [T]) -> Data { array.withUnsafeBytes { Data($0) } }
+
+  static func array<T>(_ data: Data) -> [T] { data.withUnsafeBytes { Array($0.bindMemory(to: T.self)) } }
+
+  /// The bytes of a text, then 0; the model itself cuts what is too long for it.
+  private func utf8(_ text: String, _ signature: String) throws -> Data {
+    let runner = try interpreter.signatureRunner(with: signature)
+    try runner.allocateTensors()
+    let size = try runner.input(named: "utf8").shape.dimensions.last!
+    let letters = text.utf8.prefix(size).map { Int32($0) }
+    return Self.data(letters + [Int32](repeating: 0, count: size - letters.count))
+  }
+}

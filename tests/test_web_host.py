@@ -1,0 +1,65 @@
+"""The host for JavaScript in Node: it gives the answers that were written down at export, and notices others."""
+
+import json
+import shutil
+import subprocess
+
+import pytest
+
+from keras_seq import demo, deploy
+from keras_seq.demo.loopback import HOST
+from keras_seq.deploy import golden
+from tests.browser import NODE, needs_node
+from tests.test_demo import translator
+from tests.test_deploy import TEXTS
+
+pytestmark = needs_node
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """A folder as a web developer has it: the host, LiteRT.js as npm installs it, an export."""
+    folder = tmp_path_factory.mktemp("project")
+    shutil.copytree(HOST, folder, dirs_exist_ok=True)
+    shutil.copytree(demo.runtime_folder(), folder / "node_modules" / "@litertjs")
+    model = translator(folder)
+    paths = {form: folder / f"model_{form}.tflite" for form in ("f32", "int8")}
+    golden.write(folder, paths, TEXTS)
+    return folder, model
+
+
+def node(folder, *args):
+    return subprocess.run([NODE, "run.mjs", *args], cwd=folder, capture_output=True, text=True, timeout=120)
+
+
+@pytest.mark.parametrize("form", ["f32", "int8"])
+def test_all_answers_are_those_of_the_export(project, form):
+    done = node(project[0], f"model_{form}.tflite", "--check", "golden.json")
+    assert done.returncode == 0, done.stderr
+    count = sum(case["format"] == form for case in json.loads((project[0] / "golden.json").read_text())["cases"])
+    assert done.stdout == f"model_{form}.tflite: {count} cases, 0 differences\n"
+    assert not done.stderr
+
+
+def test_another_answer_is_noticed(project):
+    folder = project[0]
+    written = json.loads((folder / "golden.json").read_text())
+    case = next(case for case in written["cases"] if case["signature"] == "text" and case["outputs"]["utf8"]["data"])
+    case["outputs"]["utf8"]["data"][0] += 1
+    (folder / "other.json").write_text(json.dumps(written))
+    done = node(folder, written["files"][case["format"]], "--check", "other.json")
+    assert done.returncode == 1
+    assert "utf8: expected" in done.stderr
+
+
+def test_a_text_goes_in_and_a_text_comes_out(project):
+    runner = deploy.LiteRTRunner(project[0] / "model_int8.tflite")
+    done = node(project[0], "model_int8.tflite", "open the file")
+    assert (done.stdout, done.stderr) == (runner.text(["open the file"])[0] + "\n", "")
+
+
+def test_mistakes_are_one_line(project):
+    for args, code in (((), 2), (("nothing.tflite", "text"), 1)):
+        done = node(project[0], *args)
+        assert (done.returncode, done.stderr.count("\n")) == (code, 1)
+        assert done.stderr.startswith("error: ")
