@@ -108,6 +108,8 @@ def translators(model, source, folder):
     rivals = {}
     for kind, suffix, beams in (("float32", "", 1), ("int8", "", 1), ("int8", BEAM, BEAMS)):
         engine = ctranslate2.Translator(folder, compute_type=kind, intra_threads=1, inter_threads=1)
+        if kind == "float32":
+            check_scores(model, engine, source, words)
 
         def run(engine=engine, beams=beams):
             options = {"beam_size": beams, "max_decoding_length": LENGTH, "min_decoding_length": LENGTH}
@@ -116,6 +118,23 @@ def translators(model, source, folder):
 
         rivals[f"CTranslate2 {kind}{suffix}"] = run
     return rivals
+
+
+def check_scores(model, engine, source, words):
+    """Any target has the same log-probabilities from CTranslate2 and from Keras, id by id.
+
+    Raises:
+        AssertionError: where it has not.
+    """
+    import numpy as np
+
+    from keras_seq.deploy.report import log_softmax
+
+    target = np.random.default_rng(1).integers(4, model.options["vocab_size"], 20).astype("int32")
+    logits = np.array(model({"source": source, "target": np.concatenate([[1], target])[None].astype("int32")}))[0]
+    ours = log_softmax(logits.astype("float64"))[np.arange(20), target]
+    theirs = engine.score_batch([words], [[str(i) for i in target]])[0].log_probs[:20]
+    np.testing.assert_allclose(theirs, ours, rtol=1e-4, atol=1e-3)
 
 
 def specification(model):
