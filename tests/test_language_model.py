@@ -228,10 +228,11 @@ def test_the_exported_files_write_what_the_model_writes(trained, capsys):
 
 
 def test_the_report_tells_of_a_loss_where_less_is_better():
+    from keras_seq.deploy.limits import Limits
     from keras_seq.deploy.report import complaints
 
     rows = [{"name": "keras", "agreement": 1, "metric": 1.5}, {"name": "int8", "agreement": 0.9, "metric": 1.6}]
-    assert list(complaints(rows[1], rows, 0.02, "nats", -1)) == [
+    assert list(complaints(rows[1], rows, Limits(0.02), "nats", -1)) == [
         "int8: nats rose from 1.5000 to 1.6000; a loss of 0.02 is allowed."
     ]
-    assert not list(complaints({**rows[1], "metric": 1.4}, rows, 0.02, "nats", -1))
+    assert not list(complaints({**rows[1], "metric": 1.4}, rows, Limits(0.02), "nats", -1))

@@ -90,7 +90,7 @@ def test_the_threshold_is_a_margin_over_the_clean_rows(name, margin):
     model = detector(name)
     model.calibrate(CLEAN, *MOMENTS, margin)
     e = model.errors(ops.convert_to_tensor(CLEAN[None], "float32"))
-    highest = float(ops.max(model.far(e - model.error_mean, model.error_variance) / model.threshold))
+    highest = array(ops.max(model.far(e - model.error_mean, model.error_variance) / model.threshold))
     model.calibrate(CLEAN, *MOMENTS)
     assert highest == pytest.approx(1 / margin, rel=1e-3)
     with pytest.raises(ValueError, match="at least 8 clean rows, got 7"):

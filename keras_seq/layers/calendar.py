@@ -28,6 +28,7 @@ def calendar(minutes):
     >>> np.array(calendar(friday_six))[0, 0, 4:11].tolist()
     [0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0]
     """
+    minutes = ops.convert_to_tensor(minutes, dtype="int32")
     days = ops.floor_divide(minutes, DAY)
     day = angle(ops.cast(minutes - days * DAY, "float32"), DAY)
     year = angle(ops.cast(days, "float32"), YEAR / DAY)
