@@ -20,6 +20,12 @@ TINY = {  # flags that make a command quick, by app and command
     "sentiment train": "--steps 3 --members 1 --dim 8 --units 8",
     "video train": "--steps 2 --clips 24 --filters 4 --dim 16 --units 8 --layers 1",
     "tagging train": "--steps 3 --examples 200 --dim 8 --units 8",
+    "language_model train": "--steps 2 --context 16 --dim 16 --heads 2 --layers 1 --mlp-dim 16 --batch 4"
+    " --vocab-size 300",
+    "language_model predict": "--length 8",
+    "pronunciation train": "--steps 2 --dim 16 --heads 2 --layers 1 --mlp-dim 16",
+    "forecasting train": "--steps 2 --windows 64 --context 48 --dim 8 --heads 2 --mlp-dim 8 --layers 1",
+    "anomaly train": "--steps 2 --windows 256 --dim 8 --heads 2 --mlp-dim 8 --layers 1",
     "masked_lm train": "--steps 3 --layers 1 --dim 16 --heads 2 --mlp-dim 16",
     "tagging export": "--length 16",
     "translation export": "--sentences 5 --source-length 32 --max-length 16",
