@@ -436,7 +436,7 @@ def test_an_untracked_weight_does_not_get_into_a_file_uninitialised(monkeypatch)
 
 def test_bad_requests_are_refused(tmp_path):
     model = make("transformer", "sinusoidal")
-    with pytest.raises(ValueError, match="f32, int8; got int3"):
+    with pytest.raises(ValueError, match="f32, f16, int8, int4; got int3"):
         deploy.export_seq2seq(model, tokenizer_proto(), tmp_path, S, T, formats=("f32", "int3"))
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:

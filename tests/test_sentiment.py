@@ -29,7 +29,7 @@ def sentences(count=240):
         yield f"{' '.join(words)} {i}", kind, {"bad": -1.5, "good": 2.5, "none": 0.25}[kind] + draw.random() / 9
 
 
-TINY = ["--vocab-size=90", "--dim=16", "--units=11", "--dropout=0.1", "--word-dropout=0", "--batch=16", "--epochs=5",
+TINY = ["--vocab-size=90", "--dim=16", "--units=11", "--dropout=0.1", "--word-dropout=0", "--batch=16", "--epochs=9",
         "--learning-rate=0.02", "--warmup=5", "--no-mixed-precision"]  # fmt: skip
 
 

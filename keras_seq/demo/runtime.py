@@ -29,12 +29,17 @@ def runtime_folder(given=None):
         ValueError: where it is neither in the cache nor to be had.
     """
     folder = cache() / f"litertjs-{VERSION}"
-    if not folder.is_dir():
+    if not whole(folder):
         if given is None:
             print(f"fetching LiteRT.js {VERSION} from npm, once: 12 MB", file=sys.stderr, flush=True)
         contents = {place: packages.files(archive(name, sha256, given)) for place, (name, sha256) in PACKAGES.items()}
         keep(folder, {f"{place}/{file}": contents[place][file] for place in FILES for file in FILES[place]})
     return folder
+
+
+def whole(folder):
+    """Whether every file is there: an earlier version may have kept fewer."""
+    return all((folder / place / file).exists() for place in FILES for file in FILES[place])
 
 
 def archive(name, sha256, given):
@@ -48,15 +53,17 @@ def cache():
 
 
 def keep(folder, contents):
-    """Writes files into a new folder that is there whole or not at all."""
+    """Writes files into a new folder that is there whole or not at all; what was there before goes."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as stage:
-        whole = pathlib.Path(stage) / folder.name
+        new = pathlib.Path(stage) / folder.name
         for name, data in contents.items():
-            (whole / name).parent.mkdir(parents=True, exist_ok=True)
-            (whole / name).write_bytes(data)
+            (new / name).parent.mkdir(parents=True, exist_ok=True)
+            (new / name).write_bytes(data)
+        if folder.is_dir() and not whole(folder):
+            os.rename(folder, pathlib.Path(stage) / "before")
         try:
-            os.rename(whole, folder)
+            os.rename(new, folder)
         except OSError:
             if not folder.is_dir():  # where it is one, another command was quicker
                 raise
