@@ -59,6 +59,16 @@ def pytest_report_header(config):
     return f"keras backend: {config.getoption('backend')}"
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _forget_compiled():
+    """On jax, drops what a file has compiled: each program keeps pages mapped, and Linux allows a process 65,530 maps."""
+    yield
+    if os.environ["KERAS_BACKEND"] == "jax":
+        import jax
+
+        jax.clear_caches()
+
+
 @pytest.fixture(autouse=True)
 def _seeded():
     """Every test draws the same numbers whichever tests ran before it."""
