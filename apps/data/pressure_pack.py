@@ -28,8 +28,7 @@ def rows(train, test):
 
 def add_flags(parser):
     """The flags of `python -m apps.data.build pressure`."""
-    parser.add_argument("--from", dest="folder", metavar="DIR",
-                        help="folder with aeon-1.6.0.tar.gz (default: downloads it with pip)")
+    packages.add_flags(parser, "aeon-1.6.0.tar.gz", "pip")
 
 
 def run(args):

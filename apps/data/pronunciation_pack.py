@@ -60,7 +60,7 @@ def build(folder=None, out=FOLDER):
 
 def add_flags(parser):
     """The flags of `python -m apps.data.build pronunciation`."""
-    packages.add_flags(parser, "pip")
+    packages.add_flags(parser, "the package's file", "pip")
 
 
 def run(args):

