@@ -75,8 +75,9 @@ class Listening:
 
     def build(self, input_shape=None):
         super().build(input_shape)
-        self.blanks = CTCHead(self.options["vocab_size"], dtype=self.dtype_policy, name="blanks") if self.share else None
+        self.blanks = None
         if self.share:
+            self.blanks = CTCHead(self.options["vocab_size"], dtype=self.dtype_policy, name="blanks")
             self.blanks.build((None, None, self.dim))
 
     def look(self, inputs):
