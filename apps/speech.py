@@ -221,9 +221,9 @@ def heard(config, model, assets, sounds, beams=1):
         chosen = order[begin : begin + 16]
         rows = tokens_of(config, model, batch(config, [pieces[i][1] for i in chosen]), beams)
         for i, ids in zip(chosen, rows):
-            found[i] = [int(token) for token in ids if token > 2]
+            found[i] = ids
     texts = [[] for _ in sounds]
-    for (i, _), text in zip(pieces, tokenizer_of(assets).decode(found)):
+    for (i, _), text in zip(pieces, texts_of(assets, found)):
         texts[i] += [text] if text else []
     return [" ".join(parts) for parts in texts]
 
@@ -344,9 +344,72 @@ def preview(config, model, assets, examples):
     return Preview({f"val_{name}": value for name, value in error_rates(rows).items()}, texts, figures)
 
 
+# --- export ---------------------------------------------------------------------------------------------------------
+
+
+def export(config, model, assets, folder, examples, options):
+    """SavedModel and .tflite, each compared with the model on test sounds."""
+    from keras_seq import deploy
+
+    size = round((options.seconds or assets["epoch"]["seconds"]) * config.rate)
+    pairs = [pair for pair in zip(examples, read_rows(config, examples)) if len(pair[1]) <= size]
+    if not pairs:
+        raise ValueError(f"expected --seconds to hold a test sound, got {size / config.rate:.2f}: give more")
+    items, wanted = [item_of(sound, size) for _, sound in pairs], [row["text"] for row, _ in pairs]
+    inputs = {"sound": ((size,), "float32"), "length": ((), "int32")}
+    card = {"app": "speech", "config": dataclasses.asdict(config), "rate": config.rate,
+            "sound": f"samples from -1 to 1, {config.rate} a second, then 0; length says how many"}  # fmt: skip
+    common = {"card": card, "metric_name": "% of words right", **options.settings()}
+    if config.model == "ctc":
+        report = deploy.export_predictor(
+            model, {"predict": deploy.Signature(whole(model), inputs, {"sound": (None,)})}, folder, items,
+            metric=lambda outputs: words_right(wanted, texts_of(assets, [row["tokens"] for row in outputs])),
+            writes=assets["tokenizer.model"], **common,
+        )  # fmt: skip
+    else:
+        report = deploy.export_checked(
+            model, assets["tokenizer.model"], folder, items, max_length=config.max_length, beams=options.beams,
+            length_penalty=1.0, inputs=inputs, metric=lambda found: words_right(wanted, found),
+            sentences=options.sounds, **common,
+        )  # fmt: skip
+    return deploy.outcome(report)
+
+
+def item_of(sound, size):
+    """A sound as an exported file reads it."""
+    import numpy as np
+
+    from keras_seq.data import samples
+
+    x = np.zeros(size, "float32")
+    x[: len(sound)] = samples(sound)
+    return {"sound": x, "length": np.int32(len(sound))}
+
+
+def whole(model):
+    """The signature `predict` of a model that hears by CTC."""
+    from keras import ops
+
+    def predict(sound, length):
+        logits = model({"sound": sound, "length": length})
+        return {"probabilities": ops.softmax(logits), "tokens": model.tokens(logits)}
+
+    return predict
+
+
+def texts_of(assets, rows):
+    """Rows of ids, PAD after the end, as texts."""
+    return tokenizer_of(assets).decode([[int(i) for i in ids if i > 2] for ids in rows])
+
+
+def words_right(wanted, found):
+    """100 less the word error rate; of the first so many."""
+    return 100 - error_rates(list(zip(wanted, found)))["word_errors"]
+
+
 APP = App(
-    "speech", Config, data, model, predict, evaluate, preview,
-    predict_options=Predict, monitor="val_word_errors", example="FILE", batch=1,
+    "speech", Config, data, model, predict, evaluate, preview, export,
+    predict_options=Predict, export_options=Export, monitor="val_word_errors", example="FILE", batch=1,
     about="The prompts: Allison Smith for Asterisk, CC BY-SA 3.0. GRID: Cooke et al. 2006, CC BY 4.0.",
 )  # fmt: skip
 
