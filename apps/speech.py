@@ -41,7 +41,7 @@ class Config:
     ctc: float = 0.5  # weight of the CTC loss by which the encoder of a writer learns too
     dropout: float = 0.3  # sounds are few
     hide: int = 2  # stretches of time, and of frequency, that are hidden from training sounds
-    time: float = 0.08  # the longest of them, as a share of the time
+    time: float = 0.04  # the longest of them, as a share of the time: longer ones hide whole letters
     band: float = 0.25  # and of the bands
     tempo: float = 0.1  # share by which training sounds run faster or slower, at most
     join: float | None = None  # share of the training sounds after which another is said (none: half of the prompts, of which many are one word)
@@ -53,7 +53,7 @@ class Config:
     label_smoothing: float = 0.1  # of a writer: keeps it from being too sure
     clip: float = 1.0  # norm of the gradient, at most
     max_length: int = 96  # pieces of a text, at most
-    epochs: int = 40  # passes over the training sounds; the schedule ends with the last
+    epochs: int = 60  # passes over the training sounds; the schedule ends with the last
     patience: int = 0  # the schedule has its best at its end
     mixed_precision: bool = False  # bfloat16: good on a GPU
 

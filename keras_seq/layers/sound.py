@@ -217,7 +217,8 @@ class SoundEncoder(Layer):
             front.build((None, None, width))
             norm.build((None, None, self.dim))
             width = self.dim
-        self.over.build((None, None, width))
+        if not self.over.built:  # it is, where someone asked for its width
+            self.over.build((None, None, width))
 
     @property
     def width(self):
