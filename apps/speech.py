@@ -407,8 +407,21 @@ def words_right(wanted, found):
     return 100 - error_rates(list(zip(wanted, found)))["word_errors"]
 
 
+def demo(config, model, assets, examples):
+    """Of the page: some test sounds with the likeliest text of the model itself."""
+    from keras_seq.demo import wav
+
+    chosen = examples[:: max(1, len(examples) // 6)][:6]
+    sounds = read_rows(config, chosen)
+    return {
+        "reads": {"kind": "sound", "rate": config.rate},
+        "samples": [{"sound": wav(sound, config.rate), "said": text, "wanted": row["text"]}
+                    for row, sound, text in zip(chosen, sounds, heard(config, model, assets, sounds))],
+    }  # fmt: skip
+
+
 APP = App(
-    "speech", Config, data, model, predict, evaluate, preview, export,
+    "speech", Config, data, model, predict, evaluate, preview, export, demo=demo,
     predict_options=Predict, export_options=Export, monitor="val_word_errors", example="FILE", batch=1,
     about="The prompts: Allison Smith for Asterisk, CC BY-SA 3.0. GRID: Cooke et al. 2006, CC BY 4.0.",
 )  # fmt: skip
