@@ -1,5 +1,6 @@
 """The page of an exported file: a browser without network says what Keras says; its server shows nothing else."""
 
+import base64
 import contextlib
 import dataclasses
 import functools
@@ -20,7 +21,7 @@ from PIL import Image
 from keras_seq import demo, layers, models
 from keras_seq.app import Trained
 from keras_seq.app import demo as command
-from keras_seq.data import packages, read_frames, read_picture, shown
+from keras_seq.data import cut_at_quiet, packages, read_frames, read_picture, shown
 from keras_seq.decoding import generate
 from keras_seq.demo import runtime
 from keras_seq.demo.loopback import PAGE
@@ -33,6 +34,7 @@ from tests.toy import APP
 
 S, T = 11, 9  # ids of a source and of what is written
 SIZE, FRAMES, HEIGHT, WIDTH = 12, 7, 10, 14
+RATE, SAMPLES = 8000, 7919
 LABELS = ["none", "one", "two"]
 
 
@@ -108,6 +110,24 @@ def tagger(folder):
 
     functions = {"predict": predictor.Signature(answer, names).traced()}
     write(folder, litert.convert(signatures.tracked(model), functions, ("f32",)), {"labels": LABELS})
+    return model
+
+
+def listener(folder):
+    keras.utils.set_random_seed(5)
+    encoder = layers.SoundEncoder(12, {"name": "recurrent", "units": 10}, rate=RATE, bands=13)
+    model = lively(models.CTCRecognizer(tokenizer().get_piece_size(), encoder))
+    inputs = {"sound": ((SAMPLES,), "float32"), "length": ((), "int32")}
+
+    def answer(sound, length):
+        return {"tokens": model.tokens(model({"sound": sound, "length": length}))}
+
+    with litert.for_phones():
+        codec, read = ByteCodec(tokenizer_proto()), signatures.specs(inputs, 1)
+        functions = {"text": codec.writing(predictor.Signature(answer, inputs).traced(), read)}
+    module = signatures.tracked(model)
+    module.tables = codec.tables
+    write(folder, litert.convert(module, functions, ("f32",)), {"rate": RATE})
     return model
 
 
@@ -263,6 +283,28 @@ def test_a_clip_has_the_labels_that_keras_gives_it(opened, tmp_path):
     assert found.shape == expected.shape
     assert np.abs(found.astype(int) - expected).mean() < 4
     assert [span[2] for span in labels_of(tab, rate)] == keras_labels(model, found)
+
+
+@needs_chromium
+def test_a_sound_is_heard_as_python_hears_it(opened, tmp_path):
+    noise = np.random.default_rng(3)
+    sounds = [(3000 * noise.normal(size=n)).astype("int16") for n in (5003, 2 * SAMPLES)]
+    page = {"samples": [{"sound": demo.wav(sounds[0], RATE), "said": "by Keras", "wanted": "noise"}]}
+    model, tab = opened(listener, **page)
+    assert np.abs(np.array(tab.js("return [...page.sound]")) - sounds[0] / 32768).max() < 1e-3
+    assert tab.output() == said(model, sounds[0])
+    assert "by Keras" in tab.find("#beside").text
+    (tmp_path / "long.wav").write_bytes(base64.b64decode(demo.wav(sounds[1], RATE).partition(",")[2]))
+    tab.does(lambda: tab.find("#input").send_keys(str(tmp_path / "long.wav")))
+    parts = cut_at_quiet(sounds[1], SAMPLES, RATE // 100)
+    assert len(parts) > 1
+    assert tab.output() == " ".join(text for part in parts if (text := said(model, part)))
+
+
+def said(model, sound):
+    """What the model hears in a sound."""
+    x = {"sound": sound[None].astype("float32") / 32768, "length": np.int32([len(sound)])}
+    return tokenizer().decode(np.array(model.tokens(model(x))).astype(int).tolist())[0]
 
 
 def seen(tab):

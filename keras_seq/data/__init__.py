@@ -22,6 +22,16 @@ from keras_seq.data.series import (
     stamp,
 )
 from keras_seq.data.series_windows import SeriesWindows
+from keras_seq.data.sound import (
+    SoundBatches,
+    Spoken,
+    cut_at_quiet,
+    read_sound,
+    read_spoken,
+    samples,
+    split_spoken,
+    spoken_text,
+)
 from keras_seq.data.spans import Span, aligned_scores, frame_labels, runs, segment_f1
 from keras_seq.data.streams import Stream
 from keras_seq.data.tables import Rows, read_columns, read_rows, split_rows
@@ -40,6 +50,7 @@ __all__ = [
     "MASK", "Masked",
     "Tagged", "TaggedWords", "in_words", "read_parts", "read_tagged", "spaced", "split_words", "windows",
     "read_texts", "some", "split_texts", "written",
+    "SoundBatches", "Spoken", "cut_at_quiet", "read_sound", "read_spoken", "samples", "split_spoken", "spoken_text",
     "Stream", "hold_out", "read_documents",
     "Series", "SeriesWindows", "filled", "holiday_flags", "moments", "read_columns", "read_nab",
     "read_series", "regular", "repeated", "seasons", "stamp",

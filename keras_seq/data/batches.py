@@ -70,7 +70,7 @@ class Bucketed:
         """The row numbers of each batch of an epoch: rows in order of length, cut where equal shares of tokens end."""
         random = np.random.default_rng((self.seed, epoch))
         order = self._kept[self._order(lengths[self._kept], random if self.shuffle else None)]
-        batches = np.split(order, _cuts(np.cumsum(lengths[order].sum(axis=1)), self.steps))
+        batches = np.split(order, share_ends(np.cumsum(lengths[order].sum(axis=1)), self.steps))
         return [batches[i] for i in random.permutation(self.steps)] if self.shuffle else batches
 
     def _order(self, lengths, random):
@@ -148,7 +148,7 @@ def _padded(flat, starts, rows):
     return np.where(columns < lengths[:, None], flat[index], PAD).astype(np.int32)
 
 
-def _cuts(tokens, steps):
+def share_ends(tokens, steps):
     """Where `steps` shares of about equal size end, none of them empty, given the cumulated tokens of the rows."""
     number = np.arange(1, steps)
     cuts = np.searchsorted(tokens, tokens[-1] / steps * number)

@@ -13,6 +13,11 @@ TEXT = {  # what the card of a model that reads text says
     "utf8": "bytes of the text, then 0",
     "vocabulary": bundle.VOCABULARY,
 }
+WRITTEN = {  # and of one that writes it
+    "tokens": "ids of the text, then pad",
+    "utf8": TEXT["utf8"],
+    "vocabulary": bundle.VOCABULARY,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +50,7 @@ class Signature:
 
 def export_predictor(
     model, given, folder, items, *, metric=None, metric_name="metric", tolerance=0.5, formats=limits.FORMATS,
-    card=None, files=None, text=None, raw=None, timed=8, dynamic=False,
+    card=None, files=None, text=None, writes=None, raw=None, timed=8, dynamic=False,
 ):  # fmt: skip
     """Writes a SavedModel and one .tflite a format, each compared with the model before it is put in place.
 
@@ -66,6 +71,9 @@ def export_predictor(
         text: for a model that reads text as its one input `tokens` (S,), ids, EOS, then PAD: {"tokenizer": bytes of a
             sentencepiece model, "length": S, "texts": the test texts}. The SavedModel then takes texts, and a .tflite
             has `text` too, which takes their bytes `utf8`.
+        writes: for a model whose `predict` gives, all at once, `tokens` (T,) of a text, PAD after its end: bytes of the
+            sentencepiece model whose ids they are. The SavedModel then has `generate` too, which gives `text`, and a
+            .tflite has `text`, which gives its bytes `utf8`; both read what `predict` reads.
         raw: {name: function of strings (B,) that gives what `predict` reads}, as of `export_checked`: `predict_NAME`.
         timed: items on which speed is measured, one at a time.
         dynamic: also write `model_FORMAT_dynamic.tflite`, which takes any batch and the open shapes of the signatures.
@@ -77,20 +85,22 @@ def export_predictor(
         ValueError: for a model that is not in float32, a tokenizer that cannot be put in a graph, or no `predict`.
         UnsupportedOps: where a .tflite would need more than builtin ops.
     """
-    check(given, text)
+    check(given, text, writes)
     texts = list(text["texts"]) if text else None
     items = items_of(text) if text and items is None else list(items)
 
     def judged(paths):
-        rows = Judge(model, given, items, texts, metric, timed).rows(paths)
+        rows = Judge(model, given, items, texts, metric, timed, writes).rows(paths)
         return report.judged(model, rows, metric and metric_name, tolerance, {"sentences": len(items), "unit": "items"})
 
-    what = formats, card, files or {}, text, raw, dynamic
+    what = formats, card, files or {}, text, writes, raw, dynamic
     return export.checked(folder, lambda to: build(model, given, to, *what), judged, items, texts or ())
 
 
-def check(given, text):
+def check(given, text, writes=None):
     """Raises ValueError for signatures that cannot be exported."""
+    if text and writes:
+        raise ValueError("Expected a model that reads text or one that writes it; got both. Use export_checked for it.")
     if MAIN not in given:
         raise ValueError(f"Expected a signature called {MAIN}; got {sorted(given)}. Name the main one so.")
     expected = {"tokens": ((text["length"],), "int32")} if text else None
@@ -107,25 +117,30 @@ def items_of(text):
     return [{"tokens": row} for row in pad_sources(tokenizer.encode(list(text["texts"])), text["length"])]
 
 
-def build(model, given, folder, formats, card, files, text, raw, dynamic):
+def build(model, given, folder, formats, card, files, text, writes, raw, dynamic):
     """Writes all files into `folder`; returns their paths by name."""
     limits.check_formats(formats)
     path = folder / export.SAVED_MODEL
-    savedmodel.save_predictor(model, given, path, text, raw)
+    savedmodel.save_predictor(model, given, path, text, raw, writes)
     facts = card or {}
-    if text:
-        files, facts = {**files, bundle.VOCABULARY: text["tokenizer"]}, {**facts, **TEXT}
+    if text or writes:
+        files = {**files, bundle.VOCABULARY: text["tokenizer"] if text else writes}
+        facts = {**facts, **(TEXT if text else WRITTEN)}
     paths = {export.SAVED_MODEL: path}
     for is_open in (False, True)[: 1 + dynamic]:
-        paths |= export.write(folder, *converted(model, given, formats, text, is_open), facts, files, is_open)
+        paths |= export.write(folder, *converted(model, given, formats, text, writes, is_open), facts, files, is_open)
     return paths
 
 
-def converted(model, given, formats, text, dynamic):
-    """{format: bytes} and the description of the signatures."""
+def converted(model, given, formats, text, writes, dynamic):
+    """{format: bytes} and the description of the signatures; what reads or writes bytes is of fixed shapes."""
     module, fixed = signatures.tracked(model), not dynamic
     with litert.for_phones():
         functions = {name: each.traced(batch=1 if fixed else None, fixed=fixed) for name, each in given.items()}
+        if writes:
+            codec = ByteCodec(writes)
+            specs = signatures.specs(given[MAIN].inputs, 1)
+            module.tables, functions["text"] = codec.tables, codec.writing(given[MAIN].traced(), specs)
     if text:
         codec = ByteCodec(text["tokenizer"])
         module.tables, functions["text"] = codec.tables, codec.reading(functions[MAIN], "tokens", text["length"])

@@ -16,9 +16,9 @@ BATCH = 32
 class Judge:
     """Holds what the model answers, and compares one file at a time with it."""
 
-    def __init__(self, model, given, items, texts, metric, timed):
+    def __init__(self, model, given, items, texts, metric, timed, writes=None):
         self.model, self.given, self.items, self.texts = model, given, items, texts
-        self.metric, self.timed = metric, timed
+        self.metric, self.timed, self.writes = metric, timed, writes
         self.functions = {name: compiled(signature) for name, signature in given.items()}
         self.expected = self.answers()
         self.first = next(iter(self.functions[MAIN](**stack(items[:1]))))
@@ -44,7 +44,7 @@ class Judge:
         """What is measured of one file."""
         runner, load_ms = ready(load, lambda runner: runner(given[:1]), times=2)
         outputs = runner(given)
-        found = self.compare(outputs) | self.others(runner) | self.reads(runner, outputs)
+        found = self.compare(outputs) | self.others(runner) | self.reads(runner, outputs) | self.spells(runner, outputs)
         return {**found, "load_ms": load_ms, "ms_per_item": self.speed(runner, given)}
 
     def compare(self, outputs):
@@ -65,6 +65,17 @@ class Judge:
             return {}
         pairs = zip(outputs, runner.text(self.texts), strict=True)
         return {"text_agreement": float(np.mean([all(close(a[name], b[name]) for name in a) for a, b in pairs]))}
+
+    def spells(self, runner, outputs):
+        """Of a model that writes: on how many items the file's own text is that of its tokens."""
+        if self.writes is None:
+            return {}
+        import sentencepiece
+
+        tokenizer = sentencepiece.SentencePieceProcessor(model_proto=self.writes)
+        wanted = tokenizer.decode([row["tokens"].tolist() for row in outputs])
+        pairs = zip(wanted, runner.written(self.items), strict=True)
+        return {"text_agreement": float(np.mean([a == b for a, b in pairs]))}
 
     def speed(self, call, items):
         """Milliseconds an item, one at a time, after a first call that compiles."""

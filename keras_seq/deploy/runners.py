@@ -46,6 +46,11 @@ class LiteRTFile:
         row[0, : len(data)] = list(data)
         return row
 
+    def written(self, items, signature="text"):
+        """The texts that a signature gives as bytes, for items {name: array}."""
+        rows = [self.run(signature, **item)["utf8"][0] for item in items]
+        return [bytes(row[row > 0].astype("uint8")).decode() for row in rows]
+
     def ids(self, texts, name):
         """Texts as rows of the input `name`, with the vocabulary that lies in the file."""
         padded = pad_prompts if name == "prompt" else pad_sources
@@ -102,8 +107,7 @@ class LiteRTRunner(LiteRTFile):
     def text(self, items, signature="text"):
         """`self(items)` with the tokenizer that is in the graph; `text_beam` for the beam search."""
         given = [item if isinstance(item, dict) else {"utf8": self.utf8(item, signature)} for item in items]
-        rows = [self.run(signature, **item)["utf8"][0] for item in given]
-        return [bytes(row[row > 0].astype("uint8")).decode() for row in rows]
+        return self.written(given, signature)
 
     def generate(self, items, signature="generate"):
         """Items {name: array}, or rows of source ids (without EOS or PAD, or with them), to rows of tokens (n, T)."""
@@ -178,13 +182,17 @@ class SavedModelFile:
         for part in (items[i : i + self.batch] for i in range(0, len(items), self.batch)):
             yield {name: np.array(part, object)} if isinstance(part[0], str) else stack(part)
 
+    def written(self, items):
+        """The texts that `generate` gives for texts or items."""
+        found = [self.run("generate", **inputs)["text"] for inputs in self.batches(items, "texts")]
+        return [text.decode() for part in found for text in part]
+
 
 class SavedModelRunner(SavedModelFile):
     """Runs a SavedModel that writes text: texts, or items {name: array}, in, texts out."""
 
     def __call__(self, items):
-        found = [self.run("generate", **inputs)["text"] for inputs in self.batches(items, "texts")]
-        return [text.decode() for part in found for text in part]
+        return self.written(items)
 
     def generate(self, sources, source_length=None):
         """Rows of source ids to rows of tokens (n, T)."""

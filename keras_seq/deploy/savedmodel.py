@@ -13,8 +13,8 @@ and EOS, as it is for the phone. `generate` and `generate_ids` search with the b
 model that reads something else than text has its own inputs in the place of `texts` and `source`.
 
 Of a model that predicts, its own signatures; where it reads text, `predict` takes `texts` (B,) string and `predict_ids`
-takes `tokens` (B, S) int32. Either may also take its input raw, as bytes of files: `generate_pictures` reads `pictures`
-(B,) string, where the export was told how.
+takes `tokens` (B, S) int32; where it writes text, `generate` gives `text` (B,) string beside the rest. Either may also
+take its input raw, as bytes of files: `generate_pictures` reads `pictures` (B,) string, where the export was told how.
 """
 
 from keras_seq.deploy import rnn, signatures
@@ -52,7 +52,7 @@ def save_seq2seq(
     save(module, functions, path, codec)
 
 
-def save_predictor(model, given, path, text=None, raw=None):
+def save_predictor(model, given, path, text=None, raw=None, writes=None):
     """Writes a SavedModel of a model that predicts to the folder `path`.
 
     Args:
@@ -61,6 +61,7 @@ def save_predictor(model, given, path, text=None, raw=None):
         path: a folder that does not exist yet.
         text: {"tokenizer": bytes of a sentencepiece model, "length": S} where `predict` reads `tokens` (S,).
         raw: {name: function of strings (B,) that gives what `predict` reads}; adds `predict_NAME`, which takes them.
+        writes: bytes of a sentencepiece model, where `predict` gives `tokens` of a text.
     """
     from keras_seq.deploy.text import TextCodec
 
@@ -68,6 +69,10 @@ def save_predictor(model, given, path, text=None, raw=None):
     with for_servers():
         functions = {name: signature.traced(batch=None, fixed=False) for name, signature in given.items()}
     functions |= _raw("predict", functions["predict"], raw)
+    if writes:
+        codec, inputs = TextCodec(writes), signatures.inputs_of(functions["predict"])
+        functions["generate"] = _spelled(codec, functions["predict"], inputs)
+        return save(module, functions, path, codec)
     if not text:
         return save(module, functions, path)
     functions["predict_ids"], codec = functions["predict"], TextCodec(text["tokenizer"])
@@ -98,11 +103,23 @@ def _translated(codec, search, source_length):
 
 
 def _written(codec, search, shapes):
+    """A function with `tokens` and `scores` as one with `text` and `scores`."""
+
     def generate(**inputs):
         found = search(**inputs)
         return {"text": codec.decode(found["tokens"]), "scores": found["scores"]}
 
     return signatures.trace(generate, **shapes.specs())
+
+
+def _spelled(codec, function, inputs):
+    """A function with `tokens` as one that gives `text` beside them."""
+
+    def generate(**given):
+        found = function(**given)
+        return {**found, "text": codec.decode(found["tokens"])}
+
+    return signatures.trace(generate, **inputs)
 
 
 def _predicted(codec, function, length):

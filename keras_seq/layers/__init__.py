@@ -4,6 +4,7 @@ from keras_seq.layers import masks, positions
 from keras_seq.layers.attention import AdditiveAttention, Attention, DotProductAttention, MultiHeadAttention, attend
 from keras_seq.layers.clips import ClipEncoder
 from keras_seq.layers.core import Dropout, Linear
+from keras_seq.layers.ctc import CTCHead, ctc_loss, ctc_tokens
 from keras_seq.layers.embeddings import FrameEmbedding, PatchEmbedding, TokenEmbedding
 from keras_seq.layers.images import ImageEncoder, PatchEncoder
 from keras_seq.layers.masks import attention_mask, padding_mask
@@ -11,6 +12,7 @@ from keras_seq.layers.positions import ALiBi, Learned, Position, Relative, Relat
 from keras_seq.layers.projective import ProjectiveAttention
 from keras_seq.layers.recurrent import RecurrentDecoder, RecurrentEncoder
 from keras_seq.layers.report import mask_report
+from keras_seq.layers.sound import LogMel, SoundEncoder, SpecAugment
 from keras_seq.layers.sparse import (
     BlockSparseAttention,
     LocalAttention,
@@ -29,5 +31,7 @@ __all__ = [
     "ProjectiveAttention",
     "TokenEmbedding", "PatchEmbedding", "FrameEmbedding", "ClipEncoder", "ImageEncoder", "PatchEncoder",
     "FeedForward", "Block", "TransformerEncoder", "TransformerDecoder",
-    "RecurrentEncoder", "RecurrentDecoder", "TextEncoder", "WordPooling", "mask_report",
+    "RecurrentEncoder", "RecurrentDecoder", "TextEncoder", "WordPooling",
+    "LogMel", "SpecAugment", "SoundEncoder", "CTCHead", "ctc_loss", "ctc_tokens",
+    "mask_report",
 ]  # fmt: skip

@@ -12,6 +12,7 @@ from keras_seq.models.forecaster import (
 )
 from keras_seq.models.language import LanguageModel, RecurrentLanguageModel, TransformerLanguageModel
 from keras_seq.models.masked_lm import MaskedLM
+from keras_seq.models.recognizer import CTCRecognizer, RecurrentRecognizer, TransformerRecognizer
 from keras_seq.models.seq2seq import RecurrentSeq2Seq, Seq2Seq, TransformerSeq2Seq
 from keras_seq.models.tagger import RecurrentTagger, Tagger, TransformerTagger
 from keras_seq.models.word_tagger import WordTagger
@@ -24,6 +25,7 @@ __all__ = [
     "LanguageModel", "RecurrentLanguageModel", "TransformerLanguageModel",
     "Autoencoder", "Detector",
     "Forecaster", "RecurrentForecaster", "Seq2SeqForecaster", "TransformerForecaster",
+    "CTCRecognizer", "RecurrentRecognizer", "TransformerRecognizer",
     "RecurrentSeq2Seq", "Seq2Seq", "TransformerSeq2Seq",
     "RecurrentTagger", "Tagger", "TransformerTagger", "WordTagger",
 ]  # fmt: skip

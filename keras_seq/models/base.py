@@ -34,3 +34,16 @@ class Model(keras.Model):
             losses = self.losses if return_losses else None
         state = [scope.get_current_value(variable) for variable in self.non_trainable_variables]
         return (y, state, losses) if return_losses else (y, state)
+
+
+class HasEncoder:
+    """What models share that are given their encoder as a layer: it is kept in the config."""
+
+    def get_config(self):
+        encoder = keras.saving.serialize_keras_object(self.encoder)
+        return {**super().get_config(), **self.options, "encoder": encoder}
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        encoder = keras.saving.deserialize_keras_object(config["encoder"], custom_objects)
+        return cls(**{**config, "encoder": encoder})

@@ -1,16 +1,16 @@
 """Captions: a picture is read once, a text is written about it step by step, with the contract of `Seq2Seq`."""
 
-import keras
 from keras import ops
 
 from keras_seq.layers.core import Dropout, Linear, register
 from keras_seq.layers.embeddings import TokenEmbedding
 from keras_seq.layers.recurrent import RecurrentDecoder
 from keras_seq.layers.transformer import TransformerDecoder
+from keras_seq.models.base import HasEncoder
 from keras_seq.models.seq2seq import Writer
 
 
-class Captioner(Writer):
+class Captioner(HasEncoder, Writer):
     """What both families share. A family makes `decoder`.
 
     Args:
@@ -39,16 +39,12 @@ class Captioner(Writer):
         self.target_embedding.build()
         self.decoder.build((None, None, self.dim), (None, None, self.dim))
 
+    def look(self, inputs):
+        """What there is to see: context (B, S, D), and its mask (B, S) or None."""
+        return self.encoder(inputs["image"]), None
+
     def read(self, inputs):
-        return self.encoder(inputs["image"]), None, None
-
-    def get_config(self):
-        return {**super().get_config(), "encoder": keras.saving.serialize_keras_object(self.encoder)}
-
-    @classmethod
-    def from_config(cls, config, custom_objects=None):
-        encoder = keras.saving.deserialize_keras_object(config["encoder"], custom_objects)
-        return cls(**{**config, "encoder": encoder})
+        return *self.look(inputs), None
 
 
 @register
@@ -137,9 +133,15 @@ class RecurrentCaptioner(Captioner):
         self.to_embedding.build((None, None, self.options["units"]))
 
     def read(self, inputs):
-        regions = self.encoder(inputs["image"])
-        mean = ops.mean(regions, axis=1)  # (B, D)
-        return regions, None, [dict.fromkeys(self.decoder.parts, mean) for _ in self.decoder.layers]
+        regions, mask = self.look(inputs)
+        mean = ops.mean(regions, axis=1) if mask is None else mean_of(regions, mask)  # (B, D)
+        return regions, mask, [dict.fromkeys(self.decoder.parts, mean) for _ in self.decoder.layers]
 
     def logits(self, x):
         return self.target_embedding.logits(self.to_embedding(self.dropout(x)))
+
+
+def mean_of(x, mask):
+    """The mean of the vectors that a mask keeps, or zeros: (B, S, D), (B, S) -> (B, D)."""
+    keep = ops.cast(ops.expand_dims(mask, 2), x.dtype)
+    return ops.sum(x * keep, axis=1) / ops.maximum(ops.sum(keep, axis=1), 1)

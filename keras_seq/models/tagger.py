@@ -12,10 +12,10 @@ from keras_seq.layers import masks
 from keras_seq.layers.core import Dropout, Linear, register
 from keras_seq.layers.recurrent import RecurrentEncoder
 from keras_seq.layers.transformer import TransformerEncoder, grown
-from keras_seq.models.base import Model
+from keras_seq.models.base import HasEncoder, Model
 
 
-class Tagger(Model):
+class Tagger(HasEncoder, Model):
     """What both families share: an encoder of single frames, a stack over time, one matrix. A family makes `over`.
 
     Args:
@@ -112,15 +112,6 @@ class Tagger(Model):
     def run(self, x, index, state=None, mask=None):
         """The stack over time: x (B, T, E) at positions index .. index+T-1 -> (B, T, D) and the new state."""
         raise NotImplementedError
-
-    def get_config(self):
-        encoder = keras.saving.serialize_keras_object(self.encoder)
-        return {**super().get_config(), **self.options, "encoder": encoder}
-
-    @classmethod
-    def from_config(cls, config, custom_objects=None):
-        encoder = keras.saving.deserialize_keras_object(config["encoder"], custom_objects)
-        return cls(**{**config, "encoder": encoder})
 
 
 @register

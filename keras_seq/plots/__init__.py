@@ -18,6 +18,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "panels": ["curves", "matrix", "patterns"],
         "pictures": ["attention_over_picture"],
         "style": ["figure", "pixels", "png", "save"],
+        "sound": ["heard"],
         "timeline": ["timeline"],
         "training": ["learning_curves"],
     },

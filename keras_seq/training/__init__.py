@@ -11,7 +11,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "cider": ["cider"],
         "edit_distance": ["edit_distance"],
         "perplexity": ["text_scores", "token_nats"],
-        "losses": ["Pinball", "TokenCrossEntropy"],
+        "losses": ["CTC", "Pinball", "TokenCrossEntropy"],
         "schedules": ["WarmupCosine", "WarmupInverseSquareRoot"],
     },
 )

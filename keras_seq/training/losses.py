@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from keras_seq.layers.core import register
+from keras_seq.layers.ctc import ctc_loss
 
 
 @register
@@ -68,6 +69,34 @@ def cross_entropy(labels, logits, smoothing):
         return value, gradient
 
     return loss(logits)
+
+
+@register
+class CTC(keras.losses.Loss):
+    """Connectionist temporal classification: -log of the sum of p over all ways to say the tokens.
+
+    See `layers.ctc_loss`: each row's is divided by its number of tokens, so that long texts do not rule.
+
+    Call arguments:
+        y_true: int32 (B, U), 0 after the end; 0 is the blank too.
+        y_pred: logits (B, T, V); padding has to say the blank, as that of `models.CTCRecognizer` does.
+
+    Reference: Graves et al. 2006.
+
+    Example:
+
+    >>> import numpy as np
+    >>> from keras_seq import training
+    >>> loss = training.CTC()(np.array([[3]]), np.zeros((1, 2, 4), "float32"))  # 3 3, 3 -, - 3: of 16 ways
+    >>> round(float(loss), 4) == round(float(-np.log(3 / 16)), 4)
+    True
+    """
+
+    def __init__(self, reduction="mean_with_sample_weight", name="ctc", **kwargs):
+        super().__init__(name=name, reduction=reduction, **kwargs)
+
+    def call(self, y_true, y_pred):
+        return ctc_loss(ops.cast(y_true, "int32"), y_pred)
 
 
 @register

@@ -5,9 +5,10 @@ import { clip } from "./clip.mjs";
 import { h } from "./dom.mjs";
 import { numbers } from "./numbers.mjs";
 import { picture } from "./picture.mjs";
+import { sound } from "./sound.mjs";
 import { text } from "./text.mjs";
 
-const READERS = { text, picture, clip, numbers };
+const READERS = { text, picture, clip, sound, numbers };
 const WASM = "/runtime/core/wasm/";
 const at = (id) => document.getElementById(id);
 
@@ -38,8 +39,8 @@ class Page {
   build() {
     const { card, signatures } = this.model;
     const inputs = (signatures.text ?? signatures.predict ?? signatures.generate)?.inputs ?? {};
-    this.reads.kind ??=
-      "utf8" in inputs ? "text" : "image" in inputs ? "picture" : "frames" in inputs ? "clip" : "numbers";
+    const kinds = { utf8: "text", image: "picture", frames: "clip", sound: "sound" };
+    this.reads.kind ??= kinds[Object.keys(kinds).find((name) => name in inputs)] ?? "numbers";
     const labels = card.labels?.names ?? card.labels ?? card.tags;
     this.labels = this.shows.labels ?? (Array.isArray(labels) ? labels : []);
     this.reader = (READERS[this.reads.kind] ?? numbers)(this);
