@@ -12,6 +12,7 @@
     python -m apps.data.build pronunciation                      # one package with pip
     python -m apps.data.build traffic                            # one package with pip
     python -m apps.data.build pressure                           # one package with pip
+    python -m apps.data.build fashion                            # a Debian package with apt-get
 
 Each pack has a module with its line of help `ABOUT`, `add_flags(parser)` and `run(args)`.
 """
@@ -22,6 +23,7 @@ import sys
 from apps.data import (
     brown_pack,
     captioning_pack,
+    fashion_pack,
     pressure_pack,
     pronunciation_pack,
     sentiment_pack,
@@ -41,6 +43,7 @@ PACKS = {
     "pronunciation": pronunciation_pack,
     "traffic": traffic_pack,
     "pressure": pressure_pack,
+    "fashion": fashion_pack,
 }
 
 
