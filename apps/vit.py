@@ -48,7 +48,7 @@ class Config:
     weight_decay: float = 0.05  # of AdamW: pulls weights to 0
     clip: float = 1.0  # norm of the gradient, at most
     test: float = 0.1  # share of your own pictures held out for the test, where no folder is named for it
-    epochs: int = 10  # passes over the training data; the schedule ends with the last
+    epochs: int = 12  # passes over the training data; the schedule ends with the last
     patience: int = 0  # epochs without a better validation before training stops; 0: none, the last ones are the best
 
     def __post_init__(self):

@@ -119,7 +119,7 @@ def read_idx(path):
     try:
         data = gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
     except (OSError, EOFError) as error:
-        raise ValueError(f"{path}: expected a whole gzip file, got a part ({error}); download it again") from error
+        raise ValueError(f"{path}: expected a whole gzip file, got less ({error}); download it again") from error
     count = data[3] if len(data) > 3 else 0
     shape = tuple(np.frombuffer(data[4 : 4 + 4 * count], ">u4").astype(int).tolist())
     content = data[4 + 4 * count :]
