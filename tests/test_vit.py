@@ -1,4 +1,4 @@
-"""The picture classifier learns, tells its scores, shows where it looked and exports; its pack is what its card says."""
+"""The picture classifier learns, tells its scores, shows where it looked and exports; its pack is that of its card."""
 
 import json
 
