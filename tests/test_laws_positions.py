@@ -113,7 +113,7 @@ def test_sinusoidal_turns_fastest_in_the_first_features():
 @pytest.mark.parametrize("dim", [7, 26])
 def test_sinusoidal_2d_is_the_encoding_of_the_row_beside_that_of_the_column(dim):
     rows, columns = np.divmod(arange(T, 9), 5)
-    found = array(positions.Sinusoidal2D(columns=5).add(np.zeros((1, T, dim), "float32"), arange(T, 9)))
+    found = add(positions.Sinusoidal2D(columns=5), np.zeros((1, T, dim), "float32"), arange(T, 9))
     halves = positions.sinusoid(rows, dim - dim // 2), positions.sinusoid(columns, dim // 2)
     close(found, np.concatenate([array(half) for half in halves], axis=-1))
 

@@ -147,8 +147,8 @@ class Sinusoidal2D(Grid):
     >>> from keras import ops
     >>> from keras_seq import layers
     >>> x = layers.Sinusoidal2D(columns=3).add(ops.zeros((1, 4, 4)), layers.masks.positions(4))
-    >>> np.array(x)[0, 3].round(2).tolist()  # row 1, column 0
-    [0.84, 0.54, 0.0, 1.0]
+    >>> [f"{value:.2f}" for value in np.array(x)[0, 3]]  # row 1, column 0
+    ['0.84', '0.54', '0.00', '1.00']
     """
 
     def __init__(self, columns, base=10000.0, **kwargs):
