@@ -13,12 +13,13 @@ from tests.checks import arange, array, close, normal
 
 B, N, T, S, H = 2, 3, 7, 11, 26  # H is even for rotary, and twice a prime
 D = N * H
-NAMES = tuple(positions.POSITIONS)
+NAMES = *positions.POSITIONS, *positions.GRIDS
+SIZES = {"max_length": 31, "rows": 7, "columns": 5}
 OF_DISTANCE = ("rotary", "relative", "relative_bias", "alibi")  # these see i - j, not i and j
 
 
 def make(name, **options):
-    position = positions.get({"name": name, **options}, max_length=31)
+    position = positions.get({"name": name, **options}, **SIZES)
     position.build((None, None, D), num_heads=N, head_dim=H)
     return checks.shake(position)
 
@@ -81,7 +82,7 @@ def test_an_encoding_tells_positions_apart(name):
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_hooks_keep_the_dtype(name, dtype):
-    position = positions.get({"name": name}, max_length=31)
+    position = positions.get({"name": name}, **SIZES)
     position.build((None, None, D), num_heads=N, head_dim=H)
     x, q = ops.cast(normal(B, T, D), dtype), ops.cast(normal(B, N, T, H), dtype)
     assert keras.backend.standardize_dtype(position.add(x, arange(T)).dtype) == dtype
@@ -107,6 +108,24 @@ def test_sinusoidal_turns_fastest_in_the_first_features():
     waves = array(positions.sinusoid(arange(2), 26))[0]
     turned = np.abs(waves[1] - waves[0]).reshape(13, 2).max(-1)
     assert np.all(np.diff(turned) < 0)
+
+
+@pytest.mark.parametrize("dim", [7, 26])
+def test_sinusoidal_2d_is_the_encoding_of_the_row_beside_that_of_the_column(dim):
+    rows, columns = np.divmod(arange(T, 9), 5)
+    found = add(positions.Sinusoidal2D(columns=5), np.zeros((1, T, dim), "float32"), arange(T, 9))
+    halves = positions.sinusoid(rows, dim - dim // 2), positions.sinusoid(columns, dim // 2)
+    close(found, np.concatenate([array(half) for half in halves], axis=-1))
+
+
+def test_learned_2d_has_a_vector_a_row_and_one_a_column():
+    position = make("learned_2d")
+    found = array(position.add(ops.zeros((1, 35, D)), arange(35))).reshape(7, 5, D)
+    assert [tuple(w.shape) for w in position.weights] == [(7, D // 2), (5, D // 2)]
+    close(found[..., : D // 2], np.broadcast_to(array(position.row)[:, None], (7, 5, D // 2)))
+    close(found[..., D // 2 :], np.broadcast_to(array(position.column), (7, 5, D // 2)))
+    with pytest.raises(ValueError, match="end with 7 rows of 5, got 36 tokens"):
+        position.add(ops.zeros((1, 36, D)), arange(36))
 
 
 def test_rotary_is_a_rotation():

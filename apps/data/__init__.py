@@ -129,12 +129,7 @@ def load_captioning(folder=FOLDER / "captioning"):
 
     import numpy as np
 
-    folder = pathlib.Path(folder)
-    if not (folder / "captioning.json").exists():
-        raise ValueError(f"{folder}: no such pack; restore it with git, or make it with "
-                         "`python -m apps.data.build captioning`")
-    sums = json.loads((folder / "captioning.json").read_text(encoding="utf-8"))["sha256"]
-    data = {name: _bytes(folder / name, expected) for name, expected in sums.items()}
+    data, _ = _several(pathlib.Path(folder), "captioning")
     rows = [line.split("\t") for line in gzip.decompress(data.pop("emoji.tsv.gz")).decode().splitlines()]
     with concurrent.futures.ThreadPoolExecutor() as pool:
         sheets = dict(zip(data, pool.map(_tiles, data.values())))
@@ -150,16 +145,53 @@ def load_captioning(folder=FOLDER / "captioning"):
     return splits
 
 
-def _tiles(sheet, size=64):
-    """The pictures on a sheet, row by row: uint8 (N, 64, 64, 4)."""
+def _several(folder, name):
+    """The files of a pack of several, {name: bytes}, and its facts."""
+    path = folder / f"{name}.json"
+    if not path.exists():
+        raise ValueError(f"{folder}: no such pack; restore it with git, or make it with `python -m apps.data.build {name}`")
+    facts = json.loads(path.read_text(encoding="utf-8"))
+    return {file: _bytes(folder / file, expected) for file, expected in facts["sha256"].items()}, facts
+
+
+def _tiles(sheet, size=64, mode="RGBA"):
+    """The pictures on a sheet, row by row: uint8 (N, size, size, channels)."""
     import io
 
     import numpy as np
     from PIL import Image
 
-    pixels = np.asarray(Image.open(io.BytesIO(sheet)))  # (rows * 64, columns * 64, 4)
+    pixels = np.asarray(Image.open(io.BytesIO(sheet)).convert(mode))  # (rows * size, columns * size, channels)
     rows, columns = (side // size for side in pixels.shape[:2])
-    return pixels.reshape(rows, size, columns, size, 4).swapaxes(1, 2).reshape(-1, size, size, 4)
+    return pixels.reshape(rows, size, columns, size, -1).swapaxes(1, 2).reshape(rows * columns, size, size, -1)
+
+
+def load_fashion(folder=FOLDER / "fashion"):
+    """Fashion-MNIST, dark on white: clothes in ten classes; the test is the official one.
+
+    Args:
+        folder: Where the pack lies.
+
+    Returns:
+        {"train": (pictures uint8 (N, 28, 28, 1), classes int32 (N,)), "valid": ..., "test": ...}, always in the same
+        order, and the ten names.
+
+    Raises:
+        ValueError: if the pack is not there, or a file is not the one that was made.
+
+    Example:
+        >>> load_fashion()[1][0]   # doctest: +SKIP
+        'T-shirt/top'
+    """
+    import numpy as np
+
+    data, facts = _several(pathlib.Path(folder), "fashion")
+    rows = np.frombuffer(gzip.decompress(data["labels.bin.gz"]), "uint8").reshape(-1, 2)
+    parts = {}
+    for i, name in enumerate(("train", "valid", "test")):
+        labels = rows[rows[:, 0] == i, 1].astype("int32")
+        parts[name] = _tiles(data[f"{name}.webp"], 28, "L")[: len(labels)], labels
+    return parts, facts["names"]
 
 
 def load_video(folder=FOLDER / "video"):

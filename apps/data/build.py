@@ -13,6 +13,7 @@
     python -m apps.data.build traffic                            # one package with pip
     python -m apps.data.build pressure                           # one package with pip
     python -m apps.data.build speech                             # two Debian packages with apt-get
+    python -m apps.data.build fashion                            # a Debian package with apt-get
 
 Each pack has a module with its line of help `ABOUT`, `add_flags(parser)` and `run(args)`.
 """
@@ -23,6 +24,7 @@ import sys
 from apps.data import (
     brown_pack,
     captioning_pack,
+    fashion_pack,
     pressure_pack,
     pronunciation_pack,
     sentiment_pack,
@@ -44,6 +46,7 @@ PACKS = {
     "traffic": traffic_pack,
     "pressure": pressure_pack,
     "speech": speech_pack,
+    "fashion": fashion_pack,
 }
 
 

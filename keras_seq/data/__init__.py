@@ -4,12 +4,13 @@ from keras_seq.data.batches import Bucketed
 from keras_seq.data.casing import any_case, case_forms, shared_rows, word_parts
 from keras_seq.data.clips import Changes, ClipBatches
 from keras_seq.data.documents import hold_out, read_documents
-from keras_seq.data.images import read_captions, read_picture, read_pictures, shown, split_captions
+from keras_seq.data.images import grey, read_captions, read_picture, read_pictures, shown, split_captions
 from keras_seq.data.labelled import Labelled, TaggedWords
 from keras_seq.data.masked import MASK, Masked
 from keras_seq.data.nab import read_nab
 from keras_seq.data.pairs import Pairs, Split, fold, read_pairs, references, split_pairs
-from keras_seq.data.picture_batches import Jitter, PictureBatches
+from keras_seq.data.picture_batches import Jitter, LabelledPictures, PictureBatches
+from keras_seq.data.picture_folders import Seen, read_idx, read_labelled_pictures, split_labelled
 from keras_seq.data.series import (
     Series,
     filled,
@@ -45,7 +46,8 @@ __all__ = [
     "aligned_scores", "resize",
     "Bucketed", "Changes", "Clip", "ClipBatches", "Pairs", "Span", "Split", "Tokenizer", "fold", "frame_labels",
     "read_all", "read_clips", "read_frames", "read_pairs", "references", "runs", "segment_f1", "split_pairs",
-    "Jitter", "PictureBatches", "read_captions", "read_picture", "read_pictures", "shown", "split_captions",
+    "Jitter", "LabelledPictures", "PictureBatches", "Seen", "grey", "read_captions", "read_idx",
+    "read_labelled_pictures", "split_labelled", "read_picture", "read_pictures", "shown", "split_captions",
     "Labelled", "Rows", "any_case", "case_forms", "read_rows", "shared_rows", "split_rows", "word_parts",
     "MASK", "Masked",
     "Tagged", "TaggedWords", "in_words", "read_parts", "read_tagged", "spaced", "split_words", "windows",

@@ -100,17 +100,32 @@ def fit(picture, size):
 def shown(picture, size, background=WHITE):
     """A picture uint8 (P, P, 4) as a model sees it: on a background, float32 (size, size, 3) from 0 to 1.
 
+    A grey one (P, P, 1) is opaque and stays grey: (size, size, 1).
+
     Example:
         >>> shown(np.zeros((8, 8, 4), "uint8"), 4).shape, float(shown(np.zeros((8, 8, 4), "uint8"), 4).min())
         ((4, 4, 3), 1.0)
     """
     from PIL import Image
 
+    if picture.shape[-1] == 1:
+        opaque = np.pad(np.repeat(picture, 3, -1), ((0, 0), (0, 0), (0, 1)), constant_values=255)
+        return shown(opaque, size, background)[..., :1]
     if len(picture) != size:
         picture = fit(Image.fromarray(np.asarray(picture, "uint8")), size)
     rgba = np.asarray(picture, "float32") / 255
     alpha = rgba[..., 3:]
     return rgba[..., :3] * alpha + (1 - alpha) * np.asarray(background, "float32") / 255
+
+
+def grey(image):
+    """Colours (..., 3) as brightness (..., 1), by the weights of ITU-R BT.601.
+
+    Example:
+        >>> grey(np.array([[1.0, 0.0, 0.0]])).tolist()
+        [[0.299]]
+    """
+    return np.asarray(image) @ np.array([[0.299], [0.587], [0.114]], "float32").astype(np.asarray(image).dtype)
 
 
 def read_pictures(paths, size):

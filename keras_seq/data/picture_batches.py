@@ -1,4 +1,4 @@
-"""Batches of pictures with captions for `fit`, each picture seen a little differently every time."""
+"""Batches of pictures with captions or labels for `fit`, each picture seen a little differently every time."""
 
 import dataclasses
 import itertools
@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from keras_seq.data.images import shown
+from keras_seq.data.labelled import described
 
 PAD, BOS, EOS = 0, 1, 2
 
@@ -22,6 +23,9 @@ class Jitter:
         colour: by how much brightness (0 to 1), contrast and saturation (factors) change.
         background: share of pictures that get a background of any colour in place of white.
         flip: whether half of the pictures are mirrored.
+        cutout: side of a square that becomes grey, as a share of the picture's; its middle is anywhere.
+
+    Reference: of the last one DeVries and Taylor 2017.
     """
 
     shift: float = 0.0
@@ -31,21 +35,94 @@ class Jitter:
     colour: float = 0.0
     background: float = 0.0
     flip: bool = False
+    cutout: float = 0.0
 
 
-class PictureBatches:
-    """Pictures and captions as batches.
+class Pictures:
+    """Pictures as batches; what stands beside them is the task of a member.
 
     The batches and the changes of epoch e follow from (seed, e), so a resumed run sees what an unbroken one would have
-    seen. In each epoch a picture comes once, with one of its captions.
+    seen. A member has `beside(rows, random)`, which gives inputs beside the picture, labels and weights of some rows;
+    `spec()`, which describes them; and `joined(image, inputs)`, what a model reads.
 
     Args:
-        pictures: uint8 (N, P, P, 4).
-        captions: for each picture a list of captions, each a list of ids without BOS and EOS.
+        pictures: uint8 (N, P, P, 4), or (N, P, P, 1), grey and opaque.
         size: height and width that the model sees.
         batch_size: pictures in a batch.
         jitter: `Jitter` of training pictures.
         seed: of the order and the changes.
+        shuffle: False for validation: always the same batches, nothing changed.
+    """
+
+    def __init__(self, pictures, size, batch_size, jitter, seed, shuffle):
+        self.pictures, self.size, self.batch_size = pictures, size, batch_size
+        self.jitter, self.seed, self.shuffle = jitter or Jitter(), seed, shuffle
+        self.steps = -(-len(pictures) // batch_size)
+        self.channels = 1 if pictures.shape[-1] == 1 else 3
+
+    def rows(self, epoch):
+        """Yields (row numbers, inputs, labels, weights) of each batch, without the pictures."""
+        random = np.random.default_rng((self.seed, epoch))
+        order = random.permutation(len(self.pictures)) if self.shuffle else np.arange(len(self.pictures))
+        for rows in np.array_split(order, self.steps):
+            yield rows, *self.beside(rows, random)
+
+    def raw(self, epoch):
+        """The stored pictures of each batch, inputs, labels and weights, and the seed of their changes."""
+        for number, (rows, *rest) in enumerate(self.rows(epoch)):
+            seed = np.array([self.seed, epoch * self.steps + number], "int32")
+            yield np.asarray(self.pictures[rows]), *rest, seed
+
+    def epoch(self, epoch=0):
+        """Yields (inputs, labels, weights) of each batch as a model reads them, pictures float32 (B, size, size, C)."""
+        for row in self.raw(epoch):
+            yield tuple(map(as_arrays, self.seen(*row)))
+
+    def seen(self, pictures, inputs, labels, weights, seed):
+        """A batch as the model sees it, changed where it is shuffled."""
+        if self.shuffle:
+            image = changed(pictures, self.size, self.jitter, seed)
+        else:
+            image = np.stack([shown(picture, self.size) for picture in pictures])
+        return self.joined(image, inputs), labels, weights
+
+    def dataset(self, epoch=0):
+        """A `tf.data.Dataset` as that of `Bucketed`: endless with `shuffle`, otherwise one epoch long."""
+        import tensorflow as tf
+
+        inputs, *rest = described(self.spec())
+        if self.shuffle:
+            stored = tf.TensorSpec((None, *self.pictures.shape[1:]), tf.uint8)
+            row = stored, inputs, *rest, tf.TensorSpec((2,), tf.int32)
+            data = tf.data.Dataset.from_generator(lambda: self.onwards(epoch), output_signature=row)
+            data = data.map(self.seen, num_parallel_calls=2, deterministic=True)
+        else:
+            image = tf.TensorSpec((None, self.size, self.size, self.channels), tf.float32)
+            row = self.joined(image, inputs), *rest
+            data = tf.data.Dataset.from_generator(lambda: self.epoch(epoch), output_signature=row)
+        options = tf.data.Options()
+        options.autotune.enabled = False  # with it an epoch now and then waits at its end for a timer
+        cardinality = tf.data.INFINITE_CARDINALITY if self.shuffle else self.steps
+        return data.apply(tf.data.experimental.assert_cardinality(cardinality)).prefetch(4).with_options(options)
+
+    def onwards(self, epoch):
+        """The stored batches of an epoch and of all that follow."""
+        return (batch for number in itertools.count(epoch) for batch in self.raw(number))
+
+
+def as_arrays(part):
+    """A tensor, or a dict of them, as arrays."""
+    return {name: np.asarray(x) for name, x in part.items()} if isinstance(part, dict) else np.asarray(part)
+
+
+class PictureBatches(Pictures):
+    """Pictures and captions as batches.
+
+    In each epoch a picture comes once, with one of its captions.
+
+    Args:
+        pictures, size, batch_size, jitter, seed: see `Pictures`.
+        captions: for each picture a list of captions, each a list of ids without BOS and EOS.
         shuffle: False for validation: always the same batches, the first caption, nothing changed.
 
     Attributes:
@@ -64,86 +141,104 @@ class PictureBatches:
     def __init__(self, pictures, captions, size, batch_size=64, jitter=None, seed=0, shuffle=True):
         if not len(pictures) or len(pictures) != len(captions):
             raise ValueError(f"expected pictures and as many captions, got {len(pictures)} and {len(captions)}")
-        self.pictures, self.captions, self.size, self.batch_size = pictures, captions, size, batch_size
-        self.jitter, self.seed, self.shuffle = jitter or Jitter(), seed, shuffle
-        self.steps = -(-len(pictures) // batch_size)
+        super().__init__(pictures, size, batch_size, jitter, seed, shuffle)
+        self.captions = captions
 
-    def rows(self, epoch):
-        """Yields (row numbers, inputs, labels, weights) of each batch, without the pictures."""
-        random = np.random.default_rng((self.seed, epoch))
-        order = random.permutation(len(self.pictures)) if self.shuffle else np.arange(len(self.pictures))
-        for rows in np.array_split(order, self.steps):
-            chosen = [self.captions[i][random.integers(len(self.captions[i])) if self.shuffle else 0] for i in rows]
-            both = np.zeros((len(rows), max(map(len, chosen)) + 2), "int32")
-            for line, ids in zip(both, chosen):
-                line[: len(ids) + 2] = [BOS, *ids, EOS]
-            labels = both[:, 1:]
-            target = np.where(labels == PAD, PAD, both[:, :-1])
-            yield rows, {"target": target}, labels, (labels != PAD).astype("float32")
+    def beside(self, rows, random):
+        """{"target" (B, T)}, labels (B, T) and weights (B, T) of some rows."""
+        chosen = [self.captions[i][random.integers(len(self.captions[i])) if self.shuffle else 0] for i in rows]
+        both = np.zeros((len(rows), max(map(len, chosen)) + 2), "int32")
+        for line, ids in zip(both, chosen):
+            line[: len(ids) + 2] = [BOS, *ids, EOS]
+        labels = both[:, 1:]
+        target = np.where(labels == PAD, PAD, both[:, :-1])
+        return {"target": target}, labels, (labels != PAD).astype("float32")
 
-    def raw(self, epoch):
-        """As `epoch`, with the pictures as they are stored; beside them the seed of their changes."""
-        for number, (rows, inputs, *rest) in enumerate(self.rows(epoch)):
-            seed = np.array([self.seed, epoch * self.steps + number], "int32")
-            yield {**inputs, "image": np.asarray(self.pictures[rows])}, *rest, seed
+    def spec(self):
+        text = (None, None)
+        return {"target": (text, "int32")}, (text, "int32"), (text, "float32")
 
-    def epoch(self, epoch=0):
-        """Yields (inputs, labels, weights): {"image" (B, size, size, 3), "target" (B, T)}, (B, T), (B, T)."""
-        for inputs, labels, weights, seed in self.raw(epoch):
-            yield {**inputs, "image": np.asarray(self.view(inputs["image"], seed))}, labels, weights
+    def joined(self, image, inputs):
+        return {**inputs, "image": image}
 
-    def view(self, pictures, seed):
-        """Stored pictures as the model sees them, changed where they are shuffled."""
-        if self.shuffle:
-            return changed(pictures, self.size, self.jitter, seed)
-        return np.stack([shown(picture, self.size) for picture in pictures])
 
-    def dataset(self, epoch=0):
-        """A `tf.data.Dataset` as that of `Bucketed`: endless with `shuffle`, otherwise one epoch long."""
+class LabelledPictures(Pictures):
+    """Pictures and their classes as batches.
+
+    Args:
+        pictures, size, batch_size, jitter, seed, shuffle: see `Pictures`.
+        labels: for each picture the number of its class.
+        classes: how many classes there are.
+        mixup: above 0 each training picture is laid over another of its batch, and the labels likewise: λ of one and
+            1 - λ of the other, λ drawn from Beta(mixup, mixup). Zhang et al. 2018.
+
+    Attributes:
+        steps: batches in an epoch.
+
+    Raises:
+        ValueError: for no pictures, or not as many as labels.
+
+    Example:
+        >>> batches = LabelledPictures(np.zeros((3, 8, 8, 1), "uint8"), [0, 2, 1], 3, 8, 2, shuffle=False)
+        >>> image, labels, weights = next(batches.epoch(0))
+        >>> image.shape, labels.tolist(), weights.tolist()
+        ((2, 8, 8, 1), [[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]], [1.0, 1.0])
+    """
+
+    def __init__(
+        self, pictures, labels, classes, size, batch_size=64, jitter=None, mixup=0.0, seed=0, shuffle=True
+    ):  # fmt: skip
+        if not len(pictures) or len(pictures) != len(labels):
+            raise ValueError(f"expected pictures and as many labels, got {len(pictures)} and {len(labels)}")
+        super().__init__(pictures, size, batch_size, jitter, seed, shuffle)
+        self.targets, self.mixup = np.eye(classes, dtype="float32")[np.asarray(labels)], mixup
+
+    def beside(self, rows, random):
+        """What each picture is mixed with, and how much of it stays; targets (B, C); weights (B,)."""
+        keep = random.beta(self.mixup, self.mixup, len(rows)) if self.mixup and self.shuffle else np.ones(len(rows))
+        other, keep = random.permutation(len(rows)).astype("int32"), keep.astype("float32")
+        targets, share = self.targets[rows], keep[:, None]
+        mixed = share * targets + (1 - share) * targets[other]
+        return {"other": other, "keep": keep}, mixed, np.ones(len(rows), "float32")
+
+    def spec(self):
+        line = (None,)
+        inputs = {"other": (line, "int32"), "keep": (line, "float32")}
+        return inputs, ((None, self.targets.shape[1]), "float32"), (line, "float32")
+
+    def joined(self, image, inputs):
+        if not (self.mixup and self.shuffle):
+            return image
         import tensorflow as tf
 
-        text = tf.TensorSpec((None, None), tf.int32)
-        stored = tf.TensorSpec((None, *self.pictures.shape[1:]), tf.uint8)
-        row = {"target": text, "image": stored}, text, tf.TensorSpec((None, None), tf.float32)
-        if self.shuffle:
-            row = (*row, tf.TensorSpec((2,), tf.int32))
-            data = tf.data.Dataset.from_generator(lambda: self.onwards(epoch), output_signature=row)
-            data = data.map(self.changed_row, num_parallel_calls=2, deterministic=True)
-        else:
-            row[0]["image"] = tf.TensorSpec((None, self.size, self.size, 3), tf.float32)
-            data = tf.data.Dataset.from_generator(lambda: self.epoch(epoch), output_signature=row)
-        options = tf.data.Options()
-        options.autotune.enabled = False  # with it an epoch now and then waits at its end for a timer
-        cardinality = tf.data.INFINITE_CARDINALITY if self.shuffle else self.steps
-        return data.apply(tf.data.experimental.assert_cardinality(cardinality)).prefetch(4).with_options(options)
-
-    def onwards(self, epoch):
-        """The stored batches of an epoch and of all that follow."""
-        return (batch for number in itertools.count(epoch) for batch in self.raw(number))
-
-    def changed_row(self, inputs, labels, weights, seed):
-        return {**inputs, "image": changed(inputs["image"], self.size, self.jitter, seed)}, labels, weights
+        keep = inputs["keep"][:, None, None, None]
+        return keep * image + (1 - keep) * tf.gather(image, inputs["other"])
 
 
 # Changes, on the batch ----------------------------------------------------------------------------------------------
 
 
 def changed(pictures, size, jitter, seed):
-    """Pictures uint8 (B, P, P, 4) moved, turned, on a background, in other light: float32 (B, size, size, 3)."""
+    """Pictures uint8 (B, P, P, 4) moved, turned, on a background, in other light: float32 (B, size, size, 3).
+
+    Grey ones (B, P, P, 1) are opaque and stay grey: (B, size, size, 1).
+    """
     import tensorflow as tf
 
     random = Draws(tf.shape(pictures)[0], seed)
-    rgba = tf.cast(pictures, "float32") / 255
-    alpha = rgba[..., 3:]
+    colours = tf.cast(pictures, "float32") / 255
+    grey = pictures.shape[-1] == 1
+    colours, alpha = (colours, tf.ones_like(colours)) if grey else (colours[..., :3], colours[..., 3:])
     moved = tf.raw_ops.ImageProjectiveTransformV3(
-        images=tf.concat([rgba[..., :3] * alpha, alpha], -1),  # premultiplied: no dark edges
+        images=tf.concat([colours * alpha, alpha], -1),  # premultiplied: no dark edges
         transforms=transforms(pictures.shape[1], size, jitter, random), output_shape=[size, size],
         interpolation="BILINEAR", fill_mode="CONSTANT", fill_value=0.0,
     )  # fmt: skip
     coloured = random.between(0, 1, 1) < jitter.background
-    background = tf.where(coloured, random.between(0, 1, 3), 1.0)[:, None, None]
-    x = moved[..., :3] + (1 - moved[..., 3:]) * background
-    return tf.clip_by_value(lit(x, jitter.colour, random), 0.0, 1.0)
+    background = tf.where(coloured, random.between(0, 1, 1 if grey else 3), 1.0)[:, None, None]
+    x = moved[..., :-1] + (1 - moved[..., -1:]) * background
+    x = tf.clip_by_value(lit(x, jitter.colour, random), 0.0, 1.0)
+    return cut_out(x, jitter.cutout, random) if jitter.cutout else x
 
 
 class Draws:
@@ -189,3 +284,14 @@ def lit(x, amount, random):
     x = grey + (x - grey) * saturation
     mean = tf.reduce_mean(x, axis=(1, 2, 3), keepdims=True)
     return mean + (x - mean) * contrast + 0.5 * (brightness - 1)
+
+
+def cut_out(x, share, random):
+    """Pictures (B, S, S, C) with a grey square, `share` of their side wide, whose middle is anywhere."""
+    import tensorflow as tf
+
+    size = x.shape[1]
+    middle, places = random.between(0, size, 2), tf.range(size, dtype="float32") + 0.5
+    near = tf.abs(places - middle[..., None]) < share * size / 2  # (B, 2, S)
+    hidden = near[:, 0, :, None] & near[:, 1, None, :]
+    return tf.where(hidden[..., None], 0.5, x)

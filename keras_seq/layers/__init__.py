@@ -6,9 +6,19 @@ from keras_seq.layers.clips import ClipEncoder
 from keras_seq.layers.core import Dropout, Linear
 from keras_seq.layers.ctc import CTCHead, ctc_loss, ctc_tokens
 from keras_seq.layers.embeddings import FrameEmbedding, PatchEmbedding, TokenEmbedding
-from keras_seq.layers.images import ImageEncoder, PatchEncoder
+from keras_seq.layers.images import ImageEncoder, PatchEncoder, attention_rollout
 from keras_seq.layers.masks import attention_mask, padding_mask
-from keras_seq.layers.positions import ALiBi, Learned, Position, Relative, RelativeBias, Rotary, Sinusoidal
+from keras_seq.layers.positions import (
+    ALiBi,
+    Learned,
+    Learned2D,
+    Position,
+    Relative,
+    RelativeBias,
+    Rotary,
+    Sinusoidal,
+    Sinusoidal2D,
+)
 from keras_seq.layers.projective import ProjectiveAttention
 from keras_seq.layers.recurrent import RecurrentDecoder, RecurrentEncoder
 from keras_seq.layers.report import mask_report
@@ -24,8 +34,8 @@ from keras_seq.layers.texts import TextEncoder, WordPooling
 from keras_seq.layers.transformer import Block, FeedForward, TransformerDecoder, TransformerEncoder
 
 __all__ = [
-    "masks", "positions", "attend", "attention_mask", "padding_mask",
-    "Position", "Sinusoidal", "Learned", "Rotary", "Relative", "RelativeBias", "ALiBi",
+    "masks", "positions", "attend", "attention_mask", "attention_rollout", "padding_mask",
+    "Position", "Sinusoidal", "Sinusoidal2D", "Learned", "Learned2D", "Rotary", "Relative", "RelativeBias", "ALiBi",
     "Attention", "AdditiveAttention", "DotProductAttention", "MultiHeadAttention", "Linear", "Dropout",
     "SparseAttention", "LocalAttention", "StridedAttention", "RandomAttention", "BlockSparseAttention",
     "ProjectiveAttention",

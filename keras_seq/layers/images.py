@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from keras_seq.layers import positions
 from keras_seq.layers.core import Dropout, Linear, register
 from keras_seq.layers.embeddings import PatchEmbedding
 from keras_seq.layers.transformer import TransformerEncoder, normalization
@@ -121,12 +122,17 @@ class PatchEncoder(RegionEncoder):
         num_layers: L.
         mlp_dim: F.
         dropout: rate.
+        position: of the patches: "learned", a vector for each; "learned_2d" or "sinusoidal_2d", of row and column; or
+            any other of `positions.get`.
+        class_token: whether a learned vector that stands for the whole picture looks on, below the last row: it has
+            position S.
 
     Call arguments:
         x: (B, H, W, C), pictures from 0 to 1.
+        return_attention_weights: whether to return the weights (B, N, S', S') of each layer too, as a list.
 
     Returns:
-        (B, S, D), S = H / patch * W / patch regions, row by row.
+        (B, S', D), S' = S = H / patch * W / patch regions, row by row; with a class token S' = S + 1, it is the last.
 
     Raises:
         ValueError: for anything but (B, H, W, C) with known sizes that are multiples of the patch's.
@@ -142,23 +148,67 @@ class PatchEncoder(RegionEncoder):
     (2, 6, 12)
     """
 
-    def __init__(self, dim, patch=8, num_heads=4, num_layers=4, mlp_dim=512, dropout=0.0, **kwargs):
+    def __init__(
+        self, dim, patch=8, num_heads=4, num_layers=4, mlp_dim=512, dropout=0.0, position="learned", class_token=False,
+        **kwargs,
+    ):  # fmt: skip
         super().__init__(**kwargs)
-        self.dim, self.patch = dim, patch
+        self.dim, self.patch, self.position, self.class_token = dim, patch, position, class_token
         self.cut = PatchEmbedding(dim, patch, dtype=self.dtype_policy, name="cut")
         self.stack_options = dict(
-            num_layers=num_layers, num_heads=num_heads, mlp_dim=mlp_dim, position="learned", dropout=dropout,
-            activation="gelu", dtype=self.dtype_policy, name="stack",
+            num_layers=num_layers, num_heads=num_heads, mlp_dim=mlp_dim, dropout=dropout, activation="gelu",
+            dtype=self.dtype_policy, name="stack",
         )  # fmt: skip
 
     def grid(self, height, width):
         return height // self.patch, width // self.patch
 
+    def compute_output_shape(self, x_shape):
+        batch, count, dim = super().compute_output_shape(x_shape)
+        return batch, count + self.class_token, dim
+
     def build(self, x_shape):
         rows, columns = self.grid(*self.sizes(x_shape)[:2])
         self.cut.build(x_shape)
-        self.stack = TransformerEncoder(max_length=rows * columns, **self.stack_options)
-        self.stack.build((None, rows * columns, self.dim))
+        count = rows * columns + self.class_token
+        if self.class_token:
+            normal = keras.initializers.RandomNormal(stddev=0.02)
+            self.whole = self.add_weight(name="whole", shape=(self.dim,), initializer=normal)
+        place = positions.get(self.position, max_length=count, rows=rows + self.class_token, columns=columns)
+        self.stack = TransformerEncoder(position=place, **self.stack_options)
+        self.stack.build((None, count, self.dim))
 
-    def call(self, x):
-        return self.stack(self.cut(ops.cast(x, self.compute_dtype) * 2 - 1))
+    def call(self, x, return_attention_weights=False):
+        x = self.cut(ops.cast(x, self.compute_dtype) * 2 - 1)  # (B, S, D)
+        if self.class_token:
+            whole = ops.broadcast_to(ops.cast(self.whole, x.dtype), (ops.shape(x)[0], 1, self.dim))
+            x = ops.concatenate([x, whole], axis=1)
+        return self.stack(x, return_attention_weights=return_attention_weights)
+
+
+def attention_rollout(weights):
+    """How much each output of a stack is made of each of its inputs: the product of (A_l + I) / 2 over the layers.
+
+    A_l is the mean of the heads of layer l, and I stands for the residual, by which a token goes on as it is.
+
+    Args:
+        weights: list of (B, N, T, T), one a layer, the first layer first.
+
+    Returns:
+        float32 (B, T, T); rows sum to one.
+
+    Reference: Abnar and Zuidema 2020.
+
+    Example:
+
+    >>> import numpy as np
+    >>> from keras_seq import layers
+    >>> np.array(layers.attention_rollout([np.full((1, 2, 2, 2), 0.5)] * 2))[0].tolist()
+    [[0.625, 0.375], [0.375, 0.625]]
+    """
+    product = None
+    for layer in weights:
+        mean = ops.mean(ops.cast(layer, "float32"), axis=1)  # (B, T, T)
+        step = (mean + ops.eye(mean.shape[-1])) / 2
+        product = step if product is None else ops.matmul(step, product)
+    return product

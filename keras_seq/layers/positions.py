@@ -117,6 +117,95 @@ class Learned(Position):
         return x + ops.cast(ops.take(self.table, pos, axis=0), x.dtype)
 
 
+class Grid(Position):
+    """What encodings of pictures share: tokens lie row by row, so row = pos // columns, column = pos % columns."""
+
+    def __init__(self, columns, **kwargs):
+        super().__init__(**kwargs)
+        self.columns = columns
+
+    def places(self, pos):
+        """Positions (b, T) as rows and columns, each (b, T)."""
+        return pos // self.columns, pos % self.columns
+
+
+@register
+class Sinusoidal2D(Grid):
+    """Fixed waves of the row beside fixed waves of the column: PE(pos) = [PE(row), PE(column)], D/2 features each.
+
+    Tokens lie row by row: row = pos // columns, column = pos % columns. Defined for any number of rows.
+
+    Args:
+        columns: tokens in a row.
+        base: ratio between the longest and the shortest wave.
+
+    Reference: Vaswani et al. 2017; for the rows and columns of a picture: Carion et al. 2020.
+
+    Example:
+
+    >>> import numpy as np
+    >>> from keras import ops
+    >>> from keras_seq import layers
+    >>> x = layers.Sinusoidal2D(columns=3).add(ops.zeros((1, 4, 4)), layers.masks.positions(4))
+    >>> [f"{value:.2f}" for value in np.array(x)[0, 3]]  # row 1, column 0
+    ['0.84', '0.54', '0.00', '1.00']
+    """
+
+    def __init__(self, columns, base=10000.0, **kwargs):
+        super().__init__(columns, **kwargs)
+        self.base = base
+
+    def add(self, x, pos):
+        dim, (row, column) = x.shape[-1], self.places(pos)
+        waves = sinusoid(row, dim - dim // 2, self.base), sinusoid(column, dim // 2, self.base)
+        return x + ops.cast(ops.concatenate(waves, axis=-1), x.dtype)
+
+
+@register
+class Learned2D(Grid):
+    """A trained vector for each row beside one for each column, D/2 features each: [R_row, C_column], added.
+
+    Tokens lie row by row: row = pos // columns, column = pos % columns. It knows no position from rows * columns on.
+
+    Args:
+        columns: tokens in a row.
+        rows: number of rows.
+
+    Raises:
+        ValueError: for more tokens than places.
+
+    Reference: Dosovitskiy et al. 2021, appendix D.4.
+
+    Example:
+
+    >>> from keras import ops
+    >>> from keras_seq import layers
+    >>> position = layers.Learned2D(columns=3, rows=2)
+    >>> position.build((None, None, 4))
+    >>> tuple(position.row.shape), tuple(position.column.shape)
+    ((2, 2), (3, 2))
+    """
+
+    def __init__(self, columns, rows, **kwargs):
+        super().__init__(columns, **kwargs)
+        self.rows = rows
+
+    def build(self, x_shape, num_heads=1, head_dim=None):
+        dim = x_shape[-1]
+        self.row = self.add_weight(name="row", shape=(self.rows, dim - dim // 2), initializer=small())
+        self.column = self.add_weight(name="column", shape=(self.columns, dim // 2), initializer=small())
+
+    def add(self, x, pos):
+        count, length = self.rows * self.columns, pos.shape[1]
+        if length is not None and length > count:
+            raise ValueError(
+                f"learned positions end with {self.rows} rows of {self.columns}, got {length} tokens; make more rows."
+            )
+        row, column = self.places(pos)
+        table = ops.concatenate([ops.take(self.row, row, axis=0), ops.take(self.column, column, axis=0)], axis=-1)
+        return x + ops.cast(table, x.dtype)
+
+
 @register
 class Rotary(Position):
     """Queries and keys turned by an angle proportional to their position: their product depends on i - j only.
@@ -304,6 +393,7 @@ POSITIONS = {
     "none": Position, "sinusoidal": Sinusoidal, "learned": Learned, "rotary": Rotary,
     "relative": Relative, "relative_bias": RelativeBias, "alibi": ALiBi,
 }  # fmt: skip
+GRIDS = {"sinusoidal_2d": Sinusoidal2D, "learned_2d": Learned2D}  # of pictures, whose tokens lie row by row
 
 
 def get(position, **defaults):
@@ -311,7 +401,7 @@ def get(position, **defaults):
 
     Args:
         position: "sinusoidal", {"name": "relative", "max_distance": 8}, None or a Position.
-        defaults: options that an encoding takes if it knows them (max_length, bidirectional).
+        defaults: options that an encoding takes if it knows them (max_length, bidirectional, rows, columns).
 
     Raises:
         ValueError: for an unknown name.
@@ -320,8 +410,9 @@ def get(position, **defaults):
         return position
     options = {"name": position or "none"} if not isinstance(position, dict) else dict(position)
     name = options.pop("name", None)
-    if name not in POSITIONS:
-        raise ValueError(f"position must be one of {', '.join(POSITIONS)}; got {name!r}.")
-    known = inspect.signature(POSITIONS[name].__init__).parameters
-    return POSITIONS[name](**{k: v for k, v in defaults.items() if k in known} | options)
+    kinds = POSITIONS | GRIDS
+    if name not in kinds:
+        raise ValueError(f"position must be one of {', '.join(kinds)}; got {name!r}.")
+    known = inspect.signature(kinds[name].__init__).parameters
+    return kinds[name](**{k: v for k, v in defaults.items() if k in known} | options)
 

@@ -13,6 +13,7 @@ from keras_seq.models.forecaster import (
 from keras_seq.models.language import LanguageModel, RecurrentLanguageModel, TransformerLanguageModel
 from keras_seq.models.masked_lm import MaskedLM
 from keras_seq.models.recognizer import CTCRecognizer, RecurrentRecognizer, TransformerRecognizer
+from keras_seq.models.picture_classifier import PictureClassifier
 from keras_seq.models.seq2seq import RecurrentSeq2Seq, Seq2Seq, TransformerSeq2Seq
 from keras_seq.models.tagger import RecurrentTagger, Tagger, TransformerTagger
 from keras_seq.models.word_tagger import WordTagger
@@ -21,7 +22,7 @@ __all__ = [
     "Model",
     "Captioner", "RecurrentCaptioner", "TransformerCaptioner",
     "Classifier", "Committee", "RecurrentClassifier", "TransformerClassifier",
-    "MaskedLM",
+    "MaskedLM", "PictureClassifier",
     "LanguageModel", "RecurrentLanguageModel", "TransformerLanguageModel",
     "Autoencoder", "Detector",
     "Forecaster", "RecurrentForecaster", "Seq2SeqForecaster", "TransformerForecaster",
