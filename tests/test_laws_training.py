@@ -52,6 +52,7 @@ MODELS = {
     "transformer classifier": (lambda: models.TransformerClassifier(23, 3, 8, num_heads=2, mlp_dim=16, **DROP), TOKENS),
     "lstm classifier": (lambda: models.RecurrentClassifier(23, 3, 8, units=5, **DROP), TOKENS),
     "committee": (committee, TOKENS),
+    "bag classifier": (lambda: models.BagClassifier(23, 3, 101, **DROP), TOKENS),
     "transformer tagger": (
         lambda: models.TransformerTagger(3, layers.TokenEmbedding(23, 8), num_heads=2, mlp_dim=16, **DROP), TOKENS,
     ),

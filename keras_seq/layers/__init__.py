@@ -18,7 +18,7 @@ from keras_seq.layers.sparse import (
     SparseAttention,
     StridedAttention,
 )
-from keras_seq.layers.texts import TextEncoder, WordPooling
+from keras_seq.layers.texts import PairEmbedding, TextEncoder, WordPooling
 from keras_seq.layers.transformer import Block, FeedForward, TransformerDecoder, TransformerEncoder
 
 __all__ = [
@@ -29,5 +29,5 @@ __all__ = [
     "ProjectiveAttention",
     "TokenEmbedding", "PatchEmbedding", "FrameEmbedding", "ClipEncoder", "ImageEncoder", "PatchEncoder",
     "FeedForward", "Block", "TransformerEncoder", "TransformerDecoder",
-    "RecurrentEncoder", "RecurrentDecoder", "TextEncoder", "WordPooling", "mask_report",
+    "RecurrentEncoder", "RecurrentDecoder", "TextEncoder", "PairEmbedding", "WordPooling", "mask_report",
 ]  # fmt: skip
