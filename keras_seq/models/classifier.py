@@ -224,7 +224,8 @@ class BagClassifier(Answering):
 
     def build(self, input_shape=None):
         self.votes.build()
-        self.bias = self.add_weight(name="bias", shape=(self.dim,), initializer="zeros", dtype="float32")
+        kept = {"dtype": "float32", "autocast": False}
+        self.bias = self.add_weight(name="bias", shape=(self.dim,), initializer="zeros", **kept)
         self.add_temperature()
 
     def embed(self, tokens):
@@ -281,7 +282,9 @@ class Committee(Answering):
         self.kinds = [classes.index(type(member)) for member in self.members]
         count = len(self.members)
         mean = keras.initializers.Constant(1 / count)
-        self.trust = self.add_weight(name="trust", shape=(count,), initializer=mean, trainable=False, dtype="float32")
+        self.trust = self.add_weight(
+            name="trust", shape=(count,), initializer=mean, trainable=False, dtype="float32", autocast=False
+        )
         self.add_temperature()
         self.built = True
 
