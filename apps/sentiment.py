@@ -196,7 +196,6 @@ def logits(config, model, assets, texts, answer=None):
     import numpy as np
 
     answer = answer or model.predict_on_batch
-
     order, found = np.argsort([len(text) for text in texts]), None
     for some in np.array_split(order, -(-len(order) // 64)):
         part = answer(tokens(config, assets, [texts[i] for i in some]))
@@ -343,8 +342,9 @@ def calibrated(config, model, assets, texts, labels):
 
     if hasattr(model, "members"):
         each = logits(config, model, assets, texts, each_of(model))
-        model.trust.assign(calibration.fit_trust(each, labels, model.kinds))
-        found = np.einsum("nmc,m->nc", each, np.array(model.trust))
+        trust = calibration.fit_trust(each, labels, model.kinds)
+        model.trust.assign(trust)
+        found = np.einsum("nmc,m->nc", each, trust)
     else:
         found = logits(config, model, assets, texts)
     model.temperature.assign(calibration.fit_temperature(found, labels))
