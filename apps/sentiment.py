@@ -15,6 +15,7 @@ sets from elsewhere (TF-IDF with logistic regression: 82 and 81 to 82 %, of the 
 """
 
 import dataclasses
+import functools
 import os
 import sys
 from typing import Literal
@@ -31,6 +32,7 @@ class Config:
     pretrained: str = ""  # folder of a trained masked_lm, whose tokenizer and encoder each member begins with
     model: Literal["transformer", "lstm", "bilstm"] = "bilstm"  # the family
     members: int = 3  # models that learn apart and answer together: 1 to 2 points better than one, and as many times slower
+    buckets: int = 2**18  # of pairs of pieces that vote for a label beside the members (0: they do not)
     vocab_size: int = 8000  # pieces, case aside
     dim: int = 64  # width of the vectors of the pieces
     units: int = 64  # of the LSTM, each direction
@@ -170,7 +172,10 @@ def model(config, assets):
             return models.TransformerClassifier(*common, config.heads, config.layers, config.mlp_dim, config.position, forms=forms)
         return models.RecurrentClassifier(*common, config.units, config.layers, bidirectional=config.model == "bilstm", forms=forms)
 
-    net = models.Committee([member() for _ in range(config.members)]) if config.members > 1 else member()
+    members = [member() for _ in range(config.members)]
+    if config.buckets:
+        members.append(models.BagClassifier(*common[:2], config.buckets, config.dropout, share))
+    net = models.Committee(members) if len(members) > 1 else members[0]
     schedule = training.WarmupCosine(config.learning_rate, config.warmup, config.epochs * assets["epoch"]["steps"])
     loss = keras.losses.CategoricalCrossentropy(from_logits=True) if "names" in labels else "mean_squared_error"
     net.compile(keras.optimizers.Adam(schedule, global_clipnorm=config.clip), loss)
@@ -186,14 +191,15 @@ def tokens(config, assets, texts):
     return padded([[*row[: config.max_length - 1], EOS] for row in rows])
 
 
-def logits(config, model, assets, texts):
-    """What the model answers, float32 (n, C)."""
+def logits(config, model, assets, texts, answer=None):
+    """What the model answers, float32 (n, C); or another function of tokens."""
     import numpy as np
 
+    answer = answer or model.predict_on_batch
     order, found = np.argsort([len(text) for text in texts]), None
     for some in np.array_split(order, -(-len(order) // 64)):
-        part = model.predict_on_batch(tokens(config, assets, [texts[i] for i in some]))
-        found = np.zeros((len(texts), part.shape[1]), "float32") if found is None else found
+        part = answer(tokens(config, assets, [texts[i] for i in some]))
+        found = np.zeros((len(texts), *part.shape[1:]), "float32") if found is None else found
         found[some] = part
     return found
 
@@ -306,16 +312,17 @@ def confused(assets, labels, found):
 
 
 def preview(config, model, assets, examples):
-    """Scores and three answers; of validation texts the temperature, which is kept with the weights."""
+    """Scores and three answers; on validation texts trust and temperature are fitted, which are kept with the weights."""
     from keras_seq import plots
-    from keras_seq.training import calibration, scoring
+    from keras_seq.training import scoring
 
     examples = [row for row in examples if row["set"] == examples[0]["set"]]
     texts, labels = [row["text"] for row in examples], [row["label"] for row in examples]
-    found = logits(config, model, assets, texts)
     classes = "names" in assets["labels"]
     if classes and examples[0]["set"] == "valid":
-        model.temperature.assign(calibration.fit_temperature(found, labels))
+        found = calibrated(config, model, assets, texts, labels)
+    else:
+        found = logits(config, model, assets, texts)
     shown = scores(model, assets, labels, found)
     answers = predict(config, model, assets, texts[:3])
     lines = [f"{text}\n  {' '.join(answer)}" for text, answer in zip(texts, answers)]
@@ -325,6 +332,33 @@ def preview(config, model, assets, examples):
     names = assets["labels"]["names"]
     counts = scoring.confusion(labels, found.argmax(axis=1), len(names))
     return Preview(scalars, lines, {"confusion": plots.confusion_matrix(counts, names)})
+
+
+def calibrated(config, model, assets, texts, labels):
+    """Gives the model the trust in its members and the temperature that suit the labels best; returns its logits."""
+    import numpy as np
+
+    from keras_seq.training import calibration
+
+    if hasattr(model, "members"):
+        each = logits(config, model, assets, texts, each_of(model))
+        trust = calibration.fit_trust(each, labels, model.kinds)
+        model.trust.assign(trust)
+        found = np.einsum("nmc,m->nc", each, trust)
+    else:
+        found = logits(config, model, assets, texts)
+    model.temperature.assign(calibration.fit_temperature(found, labels))
+    return found
+
+
+@functools.cache
+def each_of(model):
+    """The logits of each member of a committee, (B, M, C), as a function of tokens that is compiled once."""
+    import tensorflow as tf
+
+    shape = tf.TensorSpec((None, None), "int32")
+    compiled = tf.function(lambda tokens: model.each(*model.embed(tokens)), [shape], autograph=False)
+    return lambda tokens: compiled(tokens).numpy()
 
 
 # Export -------------------------------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ APPS = {  # what is measured of each, and where it stands in metrics.json
 }
 SCORE = {"tagging": "val_score", "sentiment": "val_accuracy"}
 FLAGS = ["--batch", "16", "--warmup", "50", "--epochs", "12", "--patience", "0", "--no-mixed-precision"]
-OWN = {"tagging": [], "sentiment": ["--members", "1"]}
+OWN = {"tagging": [], "sentiment": ["--members", "1", "--buckets", "0"]}
 
 
 def conditions(pretrained):

@@ -1,6 +1,7 @@
 """Classifiers: padding and neighbours are invisible, every token is seen, case may be shared; they save and reload."""
 
 import functools
+import itertools
 
 import keras
 import numpy as np
@@ -21,17 +22,20 @@ MODELS = {
     "shared": (models.RecurrentClassifier, {"units": 11, "cell": "gru", "share": [*range(V - 2), 5, 6]}),
     "forms": (models.TransformerClassifier, {"num_heads": 2, "num_layers": 1, "forms": [0, 1] * 9 + [2]}),
 }
+MODELS = {name: (kind, {"dim": 8, **own}) for name, (kind, own) in MODELS.items()}
+MODELS["bag"] = (models.BagClassifier, {"buckets": 101})
+COMMITTEE = ("transformer", "bag", "lstm")  # their vectors have different widths
 EVERY = [*MODELS, "committee"]
 
 every_model = pytest.mark.parametrize("name", EVERY)
 
 
 def make(name, **options):
-    """A classifier, or a committee of the two families."""
+    """A classifier, or a committee of all families."""
     if name == "committee":
-        return models.Committee([make(member, **options) for member in ("transformer", "lstm")], **options)
+        return models.Committee([make(member, **options) for member in COMMITTEE], **options)
     kind, own = MODELS[name]
-    return kind(V, C, dim=8, **own, **options)
+    return kind(V, C, **own, **options)
 
 
 @functools.cache
@@ -141,8 +145,9 @@ def test_pooling_ignores_padding():
 
 
 def test_a_share_of_another_length_is_refused():
-    with pytest.raises(ValueError, match="a row for each of the 19 tokens; got 3"):
-        models.RecurrentClassifier(V, C, share=[0, 1, 2])
+    for kind in (models.RecurrentClassifier, models.BagClassifier):
+        with pytest.raises(ValueError, match="a row for each of the 19 tokens; got 3"):
+            kind(V, C, share=[0, 1, 2])
 
 
 def test_the_parts_are_the_packages_own_layers():
@@ -150,13 +155,52 @@ def test_the_parts_are_the_packages_own_layers():
     assert isinstance(model("bilstm").encoder.over, layers.RecurrentEncoder)
 
 
-def test_a_committee_answers_with_the_mean_and_learns_member_by_member():
+def test_a_committee_answers_with_the_mean_until_it_trusts_some_more_and_learns_member_by_member():
     net = model("committee")
     each = np.stack([array(member(tokens())) for member in net.members], axis=1)
     close(whole("committee"), each.mean(axis=1), 1e-6)
-    assert array(net(tokens(), training=True)).shape == (B, 2, C)
+    assert array(net(tokens(), training=True)).shape == (B, 3, C)
     net.compile("sgd", "mse")
     y = checks.normal(B, C)
     loss = net.compute_loss(None, y, ops.convert_to_tensor(each))
     close(loss, np.mean((each - y[:, None]) ** 2), 1e-5)
     close(net.compute_loss(None, y, ops.convert_to_tensor(each[:, 0])), np.mean((each[:, 0] - y) ** 2), 1e-5)
+    assert net.kinds == [0, 1, 2]
+    close(net.trust, np.full(3, 1 / 3))
+    try:
+        net.trust.assign([0.5, 0.2, 0.3])
+        close(net(tokens()), np.einsum("m,bmc->bc", [0.5, 0.2, 0.3], each), 1e-5)
+    finally:
+        net.trust.assign(np.full(3, 1 / 3))
+    assert models.Committee([net.members[1], net.members[0], net.members[1]]).kinds == [0, 1, 0]
+
+
+def test_a_bag_is_the_sum_of_the_votes_of_its_tokens_and_pairs():
+    net = model("bag")
+    table = array(net.votes.table).reshape(-1, C)
+    for row, found in zip(tokens(), whole("bag")):
+        row = [0, *row[row > 0].tolist()]
+        pairs = [V + (40503 * a + b) % 101 for a, b in itertools.pairwise(row)]
+        expected = 3 / np.sqrt(len(pairs)) * table[row[1:] + pairs].sum(axis=0) + array(net.bias)
+        close(found, expected, 1e-5)
+
+
+@pytest.mark.parametrize("rows", [8000, 53_019, 53_021, 1_000_003])
+def test_buckets_are_whole_numbers_within_int32_whatever_the_vocabulary(rows):
+    layer = layers.PairEmbedding(rows, 2, buckets=2**18)
+    ids = np.array([[rows - 1, rows - 1, 1, rows // 2]], "int32")
+    expected = [(layer.factor * a + b) % 2**18 for a, b in itertools.pairwise([0, *ids[0].tolist()])]
+    assert array(layer.bucket(ops.convert_to_tensor(ids)))[0].tolist() == expected
+    assert layer.factor * (rows - 1) + rows - 1 < 2**31
+
+
+def test_buckets_are_used_evenly():
+    layer, ids = layers.PairEmbedding(8000, 2, buckets=2**14), np.arange(8000)
+    before, after = ids[:128, None].repeat(128, 1), ids[None, :128].repeat(128, 0)  # the most frequent: 2**14 pairs
+    used = len(np.unique((before * layer.factor + after) % layer.buckets))
+    assert used > 0.63 * 2**14  # as many as chance would
+
+
+def test_no_bucket_is_refused():
+    with pytest.raises(ValueError, match="at least 1; got 0"):
+        models.BagClassifier(V, C, buckets=0)

@@ -30,6 +30,7 @@ LAYERS = {
     "linear": (lambda **k: layers.Linear(13, activation="relu", **k), [x()]),
     "dropout": (lambda **k: layers.Dropout(0.3, **k), [x()]),
     "token_embedding": (lambda **k: layers.TokenEmbedding(23, 13, **k), [tokens()]),
+    "pair_embedding": (lambda **k: layers.PairEmbedding(23, 13, 101, share=[*range(21), 5, 6], **k), [tokens()]),
     "feed_forward": (lambda **k: layers.FeedForward(13, "gelu", 0.1, **k), [x()]),
     "feed_forward_swiglu": (lambda **k: layers.FeedForward(13, "swiglu", **k), [x()]),
     "multi_head": (lambda **k: layers.MultiHeadAttention(3, position="rotary", dropout=0.1, **k), [x()]),

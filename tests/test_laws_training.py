@@ -6,6 +6,7 @@ import pytest
 from keras import ops
 
 from keras_seq import layers, models
+from tests import checks
 
 TOKENS = np.random.default_rng(0).integers(3, 23, (5, 7)).astype("int32")
 PICTURES = np.random.default_rng(1).random((5, 16, 16, 3)).astype("float32")
@@ -52,6 +53,7 @@ MODELS = {
     "transformer classifier": (lambda: models.TransformerClassifier(23, 3, 8, num_heads=2, mlp_dim=16, **DROP), TOKENS),
     "lstm classifier": (lambda: models.RecurrentClassifier(23, 3, 8, units=5, **DROP), TOKENS),
     "committee": (committee, TOKENS),
+    "bag classifier": (lambda: checks.shake(models.BagClassifier(23, 3, 101, **DROP)), TOKENS),  # zero until it learns
     "transformer tagger": (
         lambda: models.TransformerTagger(3, layers.TokenEmbedding(23, 8), num_heads=2, mlp_dim=16, **DROP), TOKENS,
     ),

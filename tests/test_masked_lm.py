@@ -98,7 +98,10 @@ def test_each_member_of_a_committee_does(folder, tmp_path):
     config, data = recipe(sentiment, folder, data=str(tmp_path / "a.tsv"), members=2)
     model = sentiment.model(config, data.assets)
     data.begin(model)
-    for member in model.members:
+    *members, bag = model.members
+    assert len(members) == 2
+    assert not hasattr(bag, "encoder")
+    for member in members:
         for own, theirs in zip(member.encoder.trainable_weights, weights, strict=True):
             np.testing.assert_array_equal(own, theirs)
 

@@ -29,8 +29,8 @@ def sentences(count=240):
         yield f"{' '.join(words)} {i}", kind, {"bad": -1.5, "good": 2.5, "none": 0.25}[kind] + draw.random() / 9
 
 
-TINY = ["--vocab-size=90", "--dim=16", "--units=11", "--dropout=0.1", "--word-dropout=0", "--batch=16", "--epochs=9",
-        "--learning-rate=0.02", "--warmup=5", "--no-mixed-precision"]  # fmt: skip
+TINY = ["--vocab-size=90", "--buckets=1009", "--dim=16", "--units=11", "--dropout=0.1", "--word-dropout=0",
+        "--batch=16", "--epochs=9", "--learning-rate=0.02", "--warmup=5", "--no-mixed-precision"]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +60,9 @@ def test_classes_are_learned_and_their_chances_are_true(folder, trained):
     assert sum(sum(row.values()) for row in found["confusion"].values()) == found["texts"] == 24
     assert (folder / "model" / "confusion.png").read_bytes()[:4] == b"\x89PNG"
     assert float(trained.model.temperature) != 1.0
+    first, second, bag = np.array(trained.model.trust)
+    assert first == second != bag
+    assert first + second + bag == pytest.approx(1.0)
 
 
 def test_predict_tells_label_chance_and_words(folder, capsys):
@@ -108,6 +111,7 @@ def test_the_exported_files_agree(folder, trained):
     rows = {row["name"]: row for row in report["results"]}
     assert {"keras", "saved_model", "f32", "int8"} <= set(rows)
     assert rows["f32"]["agreement"] == rows["saved_model"]["agreement"] == 1.0
+    assert rows["f32"]["max_difference"] < 1e-4  # pairs fall into the same buckets
     from keras_seq.deploy import SavedModelPredictor
 
     found = SavedModelPredictor(folder / "model" / "saved_model")(["some LOVELY people"])[0]["probabilities"]
@@ -156,6 +160,33 @@ def test_the_temperature_is_that_of_the_least_loss():
     assert found == pytest.approx(2.0, rel=0.15)
     error = calibration.expected_calibration_error
     assert error(calibration.probabilities(z, found), labels) < 0.05 < error(calibration.probabilities(z), labels)
+
+
+def test_trust_is_that_of_the_least_loss_and_the_same_in_a_kind():
+    draw = np.random.default_rng(0)
+    labels = draw.integers(0, 3, 997)
+    z = draw.normal(size=(997, 4, 3))
+    z[np.arange(997), :, labels] += [1.0, 1.0, 1.0, 0.5]  # three that are as good, one that knows less
+
+    def loss(trust):
+        mixed = np.einsum("nmc,m->nc", z, trust)
+        p = calibration.probabilities(mixed, calibration.fit_temperature(mixed, labels))
+        return -np.mean(np.log(p[np.arange(997), labels]))
+
+    found = calibration.fit_trust(z, labels, [0, 0, 0, 1])
+    assert found[0] == found[1] == found[2] > found[3] > 0.05
+    assert found.sum() == pytest.approx(1.0)
+    for other in (0.02, -0.02):
+        assert loss(found) < loss(found + other * np.array([1, 1, 1, -3]))
+
+
+def test_a_member_that_knows_nothing_is_hardly_trusted():
+    draw = np.random.default_rng(0)
+    labels = draw.integers(0, 2, 997)
+    z = draw.normal(size=(997, 2, 2))
+    z[np.arange(997), :, labels] += [1.0, -2.0]
+    found = calibration.fit_trust(z, labels, [0, 1])
+    assert 0 < found[1] < 0.1 < found[0]
 
 
 def test_the_calibration_error_of_a_model_that_is_too_sure():

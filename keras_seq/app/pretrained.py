@@ -68,10 +68,10 @@ def begin(config):
 
 
 def load(model, folder):
-    """Puts the weights of a trained encoder into that of a model, and into each of a committee.
+    """Puts the weights of a trained encoder into that of a model, and into each that a committee has.
 
     Args:
-        model: with an `encoder`, or with `members` that have one.
+        model: with an `encoder`, or with `members`, of which those that have one begin with it.
         folder: of a trained model with an `encoder`.
 
     Raises:
@@ -87,7 +87,7 @@ def load(model, folder):
         def load_own_variables(self, store):
             """None: what the model itself has in the file is not the encoder's."""
 
-    for member in getattr(model, "members", [model]):
+    for member in (member for member in getattr(model, "members", [model]) if hasattr(member, "encoder")):
         reader = Reader(member.encoder)
         reader.built = True
         try:

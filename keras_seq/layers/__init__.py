@@ -30,7 +30,7 @@ from keras_seq.layers.sparse import (
     SparseAttention,
     StridedAttention,
 )
-from keras_seq.layers.texts import TextEncoder, WordPooling
+from keras_seq.layers.texts import PairEmbedding, TextEncoder, WordPooling
 from keras_seq.layers.transformer import Block, FeedForward, TransformerDecoder, TransformerEncoder
 
 __all__ = [
@@ -41,7 +41,7 @@ __all__ = [
     "ProjectiveAttention",
     "TokenEmbedding", "PatchEmbedding", "FrameEmbedding", "ClipEncoder", "ImageEncoder", "PatchEncoder",
     "FeedForward", "Block", "TransformerEncoder", "TransformerDecoder",
-    "RecurrentEncoder", "RecurrentDecoder", "TextEncoder", "WordPooling",
+    "RecurrentEncoder", "RecurrentDecoder", "TextEncoder", "PairEmbedding", "WordPooling",
     "LogMel", "SpecAugment", "SoundEncoder", "CTCHead", "ctc_loss", "ctc_tokens",
     "mask_report",
 ]  # fmt: skip

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_seq.layers import masks
+from keras_seq.layers import embeddings, masks
 from keras_seq.layers.core import Dropout, register
 from keras_seq.layers.embeddings import TokenEmbedding
 from keras_seq.layers.recurrent import RecurrentEncoder
@@ -61,10 +61,8 @@ class TextEncoder(keras.layers.Layer):
 
     def __init__(self, vocab_size, dim, over, dropout=0.0, share=None, forms=None, **kwargs):
         super().__init__(**kwargs)
-        for name, table in (("share", share), ("forms", forms)):
-            if table is not None and len(table) != vocab_size:
-                raise ValueError(f"{name} must have a row for each of the {vocab_size} tokens; got {len(table)}.")
-        self.vocab_size, self.dim, self.share, self.forms = vocab_size, dim, share, forms
+        self.vocab_size, self.dim = vocab_size, dim
+        self.share, self.forms = per_token("share", share, vocab_size), per_token("forms", forms, vocab_size)
         dtype, rows = self.dtype_policy, vocab_size if share is None else max(share) + 1
         self.embedding = TokenEmbedding(rows, dim, dtype=dtype, name="embedding")
         self.form = TokenEmbedding(max(forms) + 1, dim, None, dtype=dtype, name="form") if forms is not None else None
@@ -100,9 +98,88 @@ class TextEncoder(keras.layers.Layer):
         return masks.padding_mask(tokens)
 
 
+def per_token(name, table, vocab_size):
+    """A list with a number for each token, or None; a ValueError says where it has another length."""
+    if table is not None and len(table) != vocab_size:
+        raise ValueError(f"{name} must have a row for each of the {vocab_size} tokens; got {len(table)}.")
+    return table
+
+
 def of_each(table, tokens):
     """The numbers that a list has for tokens; the tokens themselves where there is no list."""
     return tokens if table is None else ops.take(ops.convert_to_tensor(table, "int32"), tokens)
+
+
+@register
+class PairEmbedding(keras.layers.Layer):
+    """A vector for each token and for each pair of neighbours: y_s = E[row(s)] + E[V + h(row(s - 1), row(s))].
+
+    There are too many pairs for a vector each: h(a, b) = (k a + b) mod buckets chooses one, in whole numbers that int32
+    holds, so that it is the same in every runtime. Before the first token stands padding. The table begins at zero. It
+    holds short vectors side by side in rows of at least 64 numbers, for in int8 each row has a scale of its own.
+
+    Args:
+        vocab_size: V.
+        dim: D.
+        buckets: vectors for pairs; those that fall into one bucket share its vector.
+        share: see `TextEncoder`.
+
+    Call arguments:
+        tokens: int32 (B, S).
+
+    Returns:
+        (B, S, D).
+
+    Raises:
+        ValueError: for less than one bucket, or a list of another length.
+
+    Reference: Weinberger et al. 2009; Joulin et al. 2017.
+
+    Example:
+
+    >>> import numpy as np
+    >>> from keras_seq import layers
+    >>> embedding = layers.PairEmbedding(23, 3, buckets=101)
+    >>> tuple(embedding(np.ones((2, 7), "int32")).shape)
+    (2, 7, 3)
+    """
+
+    def __init__(self, vocab_size, dim, buckets, share=None, **kwargs):
+        super().__init__(**kwargs)
+        if buckets < 1:
+            raise ValueError(f"buckets must be at least 1; got {buckets}.")
+        self.share = per_token("share", share, vocab_size)
+        self.vocab_size, self.dim, self.buckets = vocab_size, dim, buckets
+        self.rows = vocab_size if share is None else max(share) + 1
+        self.factor = min(FACTOR, 2**31 // self.rows - 1)
+        self.abreast = -(-ROW // dim)  # vectors in a row of the table
+
+    def build(self, tokens_shape=None):
+        shape = (-(-(self.rows + self.buckets) // self.abreast), self.abreast * self.dim)
+        self.table = self.add_weight(name="table", shape=shape, initializer="zeros")
+
+    def call(self, tokens):
+        rows = of_each(self.share, tokens)
+        return ops.sum(self.vectors(ops.stack([rows, self.rows + self.bucket(rows)], axis=-1)), axis=-2)
+
+    def bucket(self, rows):
+        """The bucket of each row with the one before it: int32 (B, S) -> int32 (B, S)."""
+        before = ops.pad(rows[:, :-1], ((0, 0), (1, 0)))
+        return (before * self.factor + rows) % self.buckets
+
+    def vectors(self, numbers):
+        """Vectors by number: int32 (B, S, K) -> (B, S, K, D)."""
+        found = ops.cast(embeddings.lookup(self.table, numbers // self.abreast), self.compute_dtype)
+        found = ops.reshape(found, (*ops.shape(numbers), self.abreast, self.dim))
+        chosen = ops.one_hot(numbers % self.abreast, self.abreast, dtype=self.compute_dtype)
+        return ops.sum(found * ops.expand_dims(chosen, -1), axis=-2)
+
+    def compute_output_shape(self, tokens_shape):
+        return (*tokens_shape, self.dim)
+
+
+FACTOR = 40503  # 2**16 over the golden ratio: rows that are near each other are sent far apart
+ROW = 64  # numbers in a row of the table, at least
 
 
 @register

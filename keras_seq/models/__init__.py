@@ -2,7 +2,7 @@
 
 from keras_seq.models.base import Model
 from keras_seq.models.captioner import Captioner, RecurrentCaptioner, TransformerCaptioner
-from keras_seq.models.classifier import Classifier, Committee, RecurrentClassifier, TransformerClassifier
+from keras_seq.models.classifier import BagClassifier, Classifier, Committee, RecurrentClassifier, TransformerClassifier
 from keras_seq.models.detector import Autoencoder, Detector
 from keras_seq.models.forecaster import (
     Forecaster,
@@ -21,7 +21,7 @@ from keras_seq.models.word_tagger import WordTagger
 __all__ = [
     "Model",
     "Captioner", "RecurrentCaptioner", "TransformerCaptioner",
-    "Classifier", "Committee", "RecurrentClassifier", "TransformerClassifier",
+    "Classifier", "BagClassifier", "Committee", "RecurrentClassifier", "TransformerClassifier",
     "MaskedLM", "PictureClassifier",
     "LanguageModel", "RecurrentLanguageModel", "TransformerLanguageModel",
     "Autoencoder", "Detector",

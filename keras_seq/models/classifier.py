@@ -4,18 +4,24 @@
     probabilities(tokens)           what is told: the logits at a temperature that was fitted on validation data
 """
 
+import itertools
+
 import keras
 from keras import ops
 
+from keras_seq.layers import masks
 from keras_seq.layers.core import Dropout, Linear, register
-from keras_seq.layers.texts import TextEncoder
+from keras_seq.layers.texts import PairEmbedding, TextEncoder
 from keras_seq.models.base import Model
 
 
 class Answering(Model):
-    """What every classifier shares. One has `embed`, `logits`, and `add_temperature` called when it is built.
+    """What every classifier shares. One has `embed`, `logits`, `dim`, and `add_temperature` called when it is built.
 
     Its temperature is 1 until it is fitted on validation data, and a weight, so that it is saved and exported.
+
+    Attributes:
+        dim: D of the vectors that `embed` gives.
     """
 
     def add_temperature(self):
@@ -67,6 +73,7 @@ class Classifier(Answering):
             "forms": forms,
         }  # fmt: skip
         dtype = self.dtype_policy
+        self.dim = dim
         self.encoder = TextEncoder(vocab_size, dim, over, dropout, share, forms, dtype=dtype, name="encoder")
         self.dropout = Dropout(dropout, dtype=dtype)
         self.classify = Linear(num_classes, dtype="float32", name="classify")
@@ -170,11 +177,85 @@ class RecurrentClassifier(Classifier):
 
 
 @register
-class Committee(Answering):
-    """Classifiers that learn apart and answer together: the mean of their logits. Their mistakes partly cancel.
+class BagClassifier(Answering):
+    """Each token votes for the classes, and so does each pair of neighbours: a linear model of the bag of both.
+
+    logits = b + 3 / sqrt(n) · sum over the n tokens s of v_s, the votes of `layers.PairEmbedding`, which begin at zero.
+    It learns in seconds what single words and short phrases say, and errs elsewhere than a network does: a good member
+    of a `Committee`.
 
     Args:
-        members: classifiers of the same classes.
+        vocab_size: V.
+        num_classes: C; 1 for a number.
+        buckets: of the pairs' votes, see `layers.PairEmbedding`.
+        dropout: rate on the votes.
+        share: see `layers.TextEncoder`.
+
+    Call arguments:
+        tokens: int32 (B, S); 0 is padding, and changes nothing.
+
+    Returns:
+        float32 logits (B, C).
+
+    Raises:
+        ValueError: for less than one bucket, or a list of another length.
+
+    Reference: Wang and Manning 2012; Joulin et al. 2017.
+
+    Example:
+
+    >>> import numpy as np
+    >>> from keras_seq import models
+    >>> model = models.BagClassifier(23, 3, buckets=101)
+    >>> tuple(model(np.ones((2, 5), "int32")).shape)
+    (2, 3)
+    """
+
+    def __init__(self, vocab_size, num_classes, buckets=2**18, dropout=0.3, share=None, **kwargs):
+        super().__init__(**kwargs)
+        self.options = {
+            "vocab_size": vocab_size, "num_classes": num_classes, "buckets": buckets, "dropout": dropout,
+            "share": share,
+        }  # fmt: skip
+        self.dim = num_classes
+        self.votes = PairEmbedding(vocab_size, num_classes, buckets, share, dtype=self.dtype_policy, name="votes")
+        self.dropout = Dropout(dropout, dtype=self.dtype_policy)
+        self.build()
+
+    def build(self, input_shape=None):
+        self.votes.build()
+        kept = {"dtype": "float32", "autocast": False}
+        self.bias = self.add_weight(name="bias", shape=(self.dim,), initializer="zeros", **kept)
+        self.add_temperature()
+
+    def embed(self, tokens):
+        return self.votes(tokens), masks.padding_mask(tokens)
+
+    def logits(self, x, mask):
+        keep = ops.cast(ops.expand_dims(mask, -1), "float32")  # (B, S, 1)
+        total = ops.sum(ops.cast(self.dropout(x), "float32") * keep, axis=1)
+        return total * (SCALE * ops.rsqrt(ops.maximum(ops.sum(keep, axis=1), 1))) + self.bias
+
+    def get_config(self):
+        return {**super().get_config(), **self.options}
+
+
+SCALE = 3.0  # of votes: it lets them grow, at a learning rate that suits networks, as fast as they have to
+
+
+@register
+class Committee(Answering):
+    """Classifiers that learn apart and answer together: logits = sum_m trust_m z_m. Their mistakes partly cancel.
+
+    The trust in all members is the same, 1 / M, until it is fitted on validation data, see
+    `training.calibration.fit_trust`; like the temperature it is a weight that is not trained.
+
+    Args:
+        members: classifiers of the same classes, of one kind or several.
+
+    Attributes:
+        trust: (M,), how much each member counts.
+        kinds: for each member the number of its class: members of one kind deserve the same trust.
 
     Call arguments:
         tokens: int32 (B, S); 0 is padding.
@@ -182,7 +263,7 @@ class Committee(Answering):
     Returns:
         float32 logits (B, C); while it trains (B, M, C), those of each member, whose losses are averaged.
 
-    Reference: Hansen and Salamon 1990.
+    Reference: Hansen and Salamon 1990; trust fitted on held-out data: Wolpert 1992.
 
     Example:
 
@@ -196,21 +277,30 @@ class Committee(Answering):
     def __init__(self, members, **kwargs):
         super().__init__(**kwargs)
         self.members = list(members)
+        self.dim = sum(member.dim for member in self.members)
+        classes = list(dict.fromkeys(map(type, self.members)))
+        self.kinds = [classes.index(type(member)) for member in self.members]
+        count = len(self.members)
+        mean = keras.initializers.Constant(1 / count)
+        self.trust = self.add_weight(
+            name="trust", shape=(count,), initializer=mean, trainable=False, dtype="float32", autocast=False
+        )
         self.add_temperature()
         self.built = True
 
     def embed(self, tokens):
-        """Tokens (B, S) -> the vectors of all members side by side (B, S, M D), and the mask (B, S)."""
+        """Tokens (B, S) -> the vectors of all members side by side (B, S, D), and the mask (B, S)."""
         vectors, marks = zip(*(member.embed(tokens) for member in self.members))
         return ops.concatenate(vectors, axis=-1), marks[0]
 
     def each(self, x, mask):
         """What `embed` gives -> the logits of each member (B, M, C)."""
-        parts = zip(self.members, ops.split(x, len(self.members), axis=-1))
+        ends = list(itertools.accumulate(member.dim for member in self.members))
+        parts = zip(self.members, ops.split(x, ends[:-1], axis=-1))
         return ops.stack([member.logits(part, mask) for member, part in parts], axis=1)
 
     def logits(self, x, mask):
-        return ops.mean(self.each(x, mask), axis=1)
+        return ops.sum(self.each(x, mask) * ops.expand_dims(self.trust, -1), axis=1)
 
     def call(self, tokens, training=False):
         return self.each(*self.embed(tokens)) if training else super().call(tokens)
