@@ -167,14 +167,14 @@ class TorchLSTM(Tied):
 
 def trainer(model, batch, bfloat16=False, rate=1e-3, compiled=False):
     """A function that takes one step of Adam and returns the loss."""
-    source, target, labels = batch
+    *inputs, labels = batch
     run = torch.compile(model) if compiled else model
     optimizer = torch.optim.Adam(model.trained(), rate, eps=1e-7, fused=True)
     model.train()
 
     def step():
-        with torch.autocast(source.device.type, torch.bfloat16, enabled=bfloat16):
-            logits = run(source, target)
+        with torch.autocast(labels.device.type, torch.bfloat16, enabled=bfloat16):
+            logits = run(*inputs)
         loss = functional.cross_entropy(logits.float().flatten(0, 1), labels.flatten())
         optimizer.zero_grad(set_to_none=True)
         loss.backward()

@@ -65,11 +65,58 @@ def test_other_weights_are_found_out():
     from benchmarks import training_step
 
     data = training_step.batch(23, 3, 5)
-    with pytest.raises(AssertionError, match="not equal to tolerance"):
+    with pytest.raises(AssertionError, match="Not equal to tolerance"):
         training_step.agree(training_step.ours(RECURRENT), training_step.theirs(RECURRENT), None, data)
     peer = training_step.theirs({**RECURRENT, "units": 6})
     with pytest.raises(AssertionError, match="equally many weights"):
         training_step.agree(training_step.ours(RECURRENT), peer, None, data)
+
+
+# ---------- the start ----------
+
+
+def test_the_benchmark_of_the_start_holds_processes_to_their_exit_codes():
+    from benchmarks import start
+
+    times = start.measure("/no/such/folder", 1, ["python -m apps", "predict without a model"])
+    assert [0 < t["cpu"] for t in times.values()] == [True, True]
+    assert "| `python -m apps` |" in start.table(times, "/no/such/folder")
+    with pytest.raises(AssertionError, match="expected exit code 0, got 2"):
+        start.timed(["-m", "apps", "train"], 0)
+
+
+# ---------- the pipeline ----------
+
+
+def test_the_benchmark_of_the_pipeline_trains_on_equal_batches():
+    """Whatever the machine does, memory gives the batches that the pipeline gives, as often as they are asked for."""
+    import keras
+
+    from benchmarks import pipeline
+    from keras_seq.data import Bucketed
+
+    seen = {}
+
+    class Spy(keras.Model):
+        def train_step(self, data):
+            now.append(data[0]["source"])
+            return super().train_step(data)
+
+        def call(self, inputs, training=None):
+            return self.embedding(inputs["target"])
+
+    rows = {key: [[5 + i % 7] * (1 + i % 5) for i in range(40)] for key in ("source", "target")}
+    model = Spy()
+    model.embedding = keras.layers.Embedding(13, 13)
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True), run_eagerly=True)
+    for name, rival in pipeline.rivals_of(model, Bucketed(rows, 30), steps=3).items():
+        now = seen[name] = []
+        ticks = _race.Ticks()
+        rival(ticks)
+        assert len(ticks.times) == 3
+    assert [x.numpy().tolist() for x in seen["pipeline"]] == [x.numpy().tolist() for x in seen["memory"]]
+    found = {"app": "toy", "speed": 0.9, "wall_speed": 1.0, "ms": 10.0, "memory_ms": 9.0, "padding": 0.2}
+    assert pipeline.row(found)[-2:] == ["**missed**", "20.0% **missed**"]
 
 
 # ---------- an accelerator ----------
