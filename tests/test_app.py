@@ -470,6 +470,11 @@ def test_export_writes_the_files_and_the_report(copy, capsys):
     assert "toy.bin" in capsys.readouterr().out
 
 
+def test_an_exported_file_that_is_not_there_cannot_answer(copy, capsys):
+    assert predict(copy, ROWS[0], "--exported") == 2
+    assert f"error: no exported file in {copy}: run `" in capsys.readouterr().err
+
+
 def test_a_bundle_is_asked_for_in_a_place_where_nothing_else_is(copy, tmp_path, capsys):
     assert APP.run(["export", "--output", str(copy), "--bundle", str(copy)]) == 2
     assert "expected an empty folder or an earlier bundle" in capsys.readouterr().err.lower()

@@ -1,12 +1,14 @@
 """Recurrent stacks: padding is invisible, any split equals the whole, attention in the loop is the paper's formula."""
 
+import math
+
 import keras
 import numpy as np
 import pytest
 from keras import ops
 
 from keras_seq import layers
-from keras_seq.layers.recurrent import CELLS
+from keras_seq.layers.recurrent import CELLS, recurrent
 from keras_seq.models import RecurrentSeq2Seq
 from tests import checks
 from tests.checks import array, close, normal
@@ -83,6 +85,34 @@ def test_keras_is_asked_for_its_fused_kernel(cell, monkeypatch):
     assert asked[4:] == [False] * 2
     inside(x, context, training=True)
     assert len(asked) == 6
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+@pytest.mark.parametrize("masked", [False, True])
+def test_our_lstm_is_that_of_keras_with_another_loop(masked, backwards):
+    """Outputs, last states, and the gradients of inputs, first states and weights, which we write by hand."""
+    x, h, c = tensor(B, T, D), tensor(B, U, seed=1), tensor(B, U, seed=2)
+    keep = np.array([[True] * 3 + [False] * 2, [True, False] + [True] * 3]) if masked else None
+    keep = keep[:, ::-1].copy() if masked and backwards else keep
+    options = {"return_sequences": True, "return_state": True, "go_backwards": backwards}
+    theirs, ours = keras.layers.LSTM(U, use_cudnn=False, **options), recurrent("lstm", U, go_backwards=backwards)
+    ours.use_cudnn = False
+    checks.shake_built(theirs, x)
+    ours.build((None, None, D))
+    ours.set_weights(theirs.get_weights())
+    close(ours(x, initial_state=[h, c], mask=keep), theirs(x, initial_state=[h, c], mask=keep))
+
+    def score(layer, flat):
+        """Something of every output, of x, h, c and the weights, one after another in `flat`."""
+        shapes = [(B, T, D), (B, U), (B, U), (D, 4 * U), (U, 4 * U), (4 * U,)]
+        parts = ops.split(flat, np.cumsum([math.prod(shape) for shape in shapes])[:-1].tolist())
+        x, h, c, *weights = (ops.reshape(part, shape) for part, shape in zip(parts, shapes))
+        with keras.StatelessScope(list(zip(layer.trainable_variables, weights))):
+            y, *state = layer(x, initial_state=[h, c], mask=keep, training=True)
+        return ops.sum(ops.sin(3 * y)) + sum(ops.sum(ops.cos(part)) for part in state)
+
+    flat = np.concatenate([array(part).ravel() for part in (x, h, c, *theirs.get_weights())])
+    close(checks.gradient(lambda z: score(ours, z), flat), checks.gradient(lambda z: score(theirs, z), flat))
 
 
 # ---------- attention in the loop ----------

@@ -150,6 +150,13 @@ def test_the_exported_files_answer_from_the_letters(trained, capsys):
     assert all(row["agreement"] == row["text_agreement"] == 1 for row in f32)
     runner = LiteRTRunner(folder / "model_f32.tflite")
     assert runner.text(["bad"]) == runner(["bad"])
+    capsys.readouterr()
+    assert run("predict", "bad", " ", "dab", "--exported") == 0
+    assert capsys.readouterr().out == "\n".join(LiteRTRunner(folder / "model_int8.tflite").text(["bad", "", "dab"])) + "\n"
+    assert run("predict", "bad", "--exported", "--beams", "4") == 2
+    assert "expected --beams 1 with --exported, got 4" in capsys.readouterr().err
+    assert run("predict", "bad", "--exported", "--results", "2") == 2
+    assert "expected no --results with --exported, got 2" in capsys.readouterr().err
 
 
 def test_the_papers_stand_beside_their_own_task_only():

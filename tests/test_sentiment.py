@@ -104,7 +104,7 @@ def test_a_long_text_is_read_from_its_beginning(trained):
     assert words.endswith(" ...")
 
 
-def test_the_exported_files_agree(folder, trained):
+def test_the_exported_files_agree(folder, trained, capsys):
     out = ["--output", str(folder / "model")]
     assert APP.run(["export", *out, "--length", "19", "--tolerance", "5"]) == 0
     report = store.read_json(folder / "model" / "report.json")
@@ -118,6 +118,14 @@ def test_the_exported_files_agree(folder, trained):
     expected = sentiment.logits(trained.config, trained.model, trained.assets, ["some LOVELY people"])
     p = calibration.probabilities(expected, float(trained.model.temperature))
     np.testing.assert_allclose(np.ravel(found), p[0], atol=1e-5)
+    answers = []
+    for flags in ([], ["--exported"]):
+        capsys.readouterr()
+        assert APP.run(["predict", "some LOVELY people", *flags, *out]) == 0
+        answers.append(capsys.readouterr().out.split("\t"))
+    (label, chance), (read, rough) = answers
+    assert read == label
+    assert abs(float(rough) - float(chance)) < 0.05  # int8
 
 
 def test_numbers_are_learned_too(folder, capsys):

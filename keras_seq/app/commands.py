@@ -11,6 +11,7 @@ from keras_seq.app import cli
 from keras_seq.app.app import Block, Run, Trained
 from keras_seq.app.cli import UserError, one_line_errors
 from keras_seq.app.demo import demo_command, demo_flags, write_page
+from keras_seq.app.exported import answering
 from keras_seq.app.start import start
 from keras_seq.app.train import train_command
 from keras_seq.deploy.handover import check_place, hand_over
@@ -54,6 +55,7 @@ def train_flags(app, sub) -> None:
 def predict_flags(app, sub) -> None:
     sub.add_argument("texts", nargs="*", metavar=app.example, help="one or more; `-` reads them from stdin, one a line")
     sub.add_argument("--input", metavar="FILE", help=f"a file with a {app.example} on each line")
+    sub.add_argument("--exported", action="store_true", help="let the exported file answer: at once, no tensorflow")
     if app.predict_options:
         cli.add_flags(sub.add_argument_group("options"), app.predict_options)
 
@@ -67,21 +69,30 @@ def predict_command(app, args) -> None:
     app.settings(app.folder(args.output))  # no model: say so before Keras is imported
     chunks = batches(lines(args), app.batch)
     chunk = next(chunks, None)  # an unreadable file: the same
-    start()
-    trained = app.load(args.output)
+    if args.exported:
+        given = cli.given(args, app.predict_options) if app.predict_options else {}
+        answers = answering(app, app.folder(args.output), given)
+    else:
+        start()
+        answers = of_model(app, app.load(args.output), options)
     while chunk is not None:
-        for result in predicted(app, trained, chunk, options):
+        for result in predicted(answers, chunk):
             show(result)
         chunk = next(chunks, None)
     sys.stdout.flush()
 
 
-def predicted(app, trained: Trained, texts: list[str], options) -> list:
+def of_model(app, trained: Trained, options) -> collections.abc.Callable:
+    """Returns a function from texts to the results of the trained model."""
+    keywords = dataclasses.asdict(options) if options else {}
+    return lambda texts: app.predict(trained.config, trained.model, trained.assets, texts, **keywords)
+
+
+def predicted(answers: collections.abc.Callable, texts: list[str]) -> list:
     """Returns a result a text; an empty text has an empty one."""
     full = [text for text in texts if text.strip()]
-    keywords = dataclasses.asdict(options) if options else {}
     with one_line_errors():
-        results = app.predict(trained.config, trained.model, trained.assets, full, **keywords) if full else []
+        results = answers(full) if full else []
     if len(results) != len(full):
         raise TypeError(f"expected {len(full)} results of predict(), got {len(results)}")
     rest = iter(results)

@@ -6,11 +6,12 @@ from keras import ops
 from keras_seq.layers import attention as attentions
 from keras_seq.layers import masks
 from keras_seq.layers.core import Dropout, Layer, Linear, register
+from keras_seq.layers.loops import LSTM
 
 CELLS = {
     "rnn": (keras.layers.SimpleRNN, ("h",)),
     "gru": (keras.layers.GRU, ("h",)),
-    "lstm": (keras.layers.LSTM, ("h", "c")),
+    "lstm": (LSTM, ("h", "c")),
 }
 
 

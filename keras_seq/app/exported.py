@@ -1,0 +1,66 @@
+"""`predict --exported`: the exported file answers instead of the model, in a fraction of a second: no tensorflow."""
+
+from pathlib import Path
+
+from keras_seq.app.cli import UserError
+
+FORMATS = ("int8", "f32", "f16", "int4")  # the first that is there answers
+UTF8, PROBABILITIES = "utf8", "probabilities"
+
+
+def answering(app, folder: Path, given: dict):
+    """Returns a function from texts to results, as `app.predict` makes them of one text.
+
+    Args:
+        app: the App.
+        folder: that of the model, where `export` has put its files.
+        given: {name: value} of the options on the command line.
+
+    Raises:
+        UserError: where there is no such file, it does not read text, or is asked for what it cannot do.
+    """
+    path = next((path for form in FORMATS if (path := folder / f"model_{form}.tflite").exists()), None)
+    if path is None:
+        raise UserError(f"no exported file in {folder}: run `{app.command} export{app.flag(folder)}` first")
+    from keras_seq.deploy.runners import LiteRTFile
+
+    file = LiteRTFile(path)
+    card = file.card()
+    signature = signature_for(given, file.signatures, card)
+    if signature not in file.signatures:
+        raise UserError(f"expected an exported file that reads text, got {path}: leave --exported out")
+    names = (card.get("labels") or {}).get("names")
+    if not {UTF8, *([PROBABILITIES] if names else [])} & set(file.signatures[signature]["outputs"]):
+        raise UserError(f"expected an exported file that answers with a text or a label, got {path}: leave --exported out")
+
+    def answers(texts: list[str]) -> list:
+        found = [file.run(signature, utf8=file.utf8(text, signature)) for text in texts]
+        return [readable(outputs, names) for outputs in found]
+
+    return answers
+
+
+def signature_for(given: dict, signatures: dict, card: dict) -> str:
+    """Returns the signature that does what the options say: beam search where the file has it.
+
+    Raises:
+        UserError: for options that were fixed when the file was exported.
+    """
+    widths = {1: "text", **({card["beams"]: "text_beam"} if "text_beam" in signatures else {})}
+    beams = given.get("beams", max(widths))
+    odd = next((name for name in given if name != "beams"), None if beams in widths else "beams")
+    if odd:
+        flag, known = f"--{odd.replace('_', '-')}", " or ".join(map(str, widths))
+        wanted = f"--beams {known}" if odd == "beams" else f"no {flag}"
+        raise UserError(f"expected {wanted} with --exported, got {given[odd]}: the file searches as it was exported to")
+    return widths[beams]
+
+
+def readable(outputs: dict, names: list[str] | None):
+    """Returns what a file has written, or its likeliest label and how likely that is."""
+    if UTF8 in outputs:
+        letters = outputs[UTF8][0]
+        return bytes(letters[letters > 0].astype("uint8")).decode(errors="replace")
+    chances = outputs[PROBABILITIES][0]
+    best = int(chances.argmax())
+    return [names[best], f"{chances[best]:.3f}"]

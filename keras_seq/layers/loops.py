@@ -1,0 +1,128 @@
+"""Keras' LSTM with all that needs no loop taken out of it: the products of the inputs, and those of the gradient.
+
+    z_t = x_t W + b for all t at once;   i, f, g, o = z_t + h_{t-1} U;   c_t = f c_{t-1} + i g;   h_t = o tanh(c_t)
+
+The loop keeps c and the gates; the gradient's loop runs backwards and gives dz_t only, dU = sum_t h_{t-1}^T dz_t being
+one product over all steps, as are those that follow from dz: dW, db and dx. Everything is (T, B, ...) in here.
+"""
+
+import keras
+from keras import ops
+from keras.src import backend  # not public: the one loop that all backends have, and that an export replaces
+
+
+class Loop(keras.layers.RNN):
+    """What `keras.layers.LSTM` falls back on where there is no kernel of cuDNN: a place of its own in the bases."""
+
+    def inner_loop(self, sequences, initial_state, mask=None, training=False):
+        weights = (self.cell.kernel, self.cell.recurrent_kernel, self.cell.bias)
+        kernel, recurrent, bias = (ops.cast(w, sequences.dtype) for w in weights)
+        x = swap(sequences)
+        shape = ops.shape(x)
+        z = ops.matmul(ops.reshape(x, (-1, shape[-1])), kernel) + bias
+        z = ops.reshape(z, (*shape[:-1], 4 * self.units))
+        keep = None if mask is None else ops.expand_dims(swap(ops.cast(mask, "bool")), -1)  # (T, B, 1)
+        if not training:
+            last, h, state = self.plain(z, recurrent, initial_state, keep)
+            return last, swap(h), state
+        y = taught(z, *initial_state, recurrent, keep, self.go_backwards)
+        h, c = ops.split(y, 2, axis=-1)
+        return h[-1], swap(h), [h[-1], c[-1]]
+
+    def plain(self, z, recurrent, initial_state, keep):
+        """Forwards only: Keras' own way with a mask, and its own loop, of which an export makes another."""
+
+        def once(z, state):
+            h, c, _ = tick(z, *state, recurrent)
+            return h, [h, c]
+
+        return loop(once, z, initial_state, keep, self.go_backwards)
+
+
+class LSTM(keras.layers.LSTM, Loop):
+    """`keras.layers.LSTM`, faster on a CPU: same arguments, weights and results.
+
+    For its tanh and sigmoid, with a bias, without dropout of its own.
+    """
+
+
+MANY = 2**31 - 1
+
+
+def loop(once, x, states, keep=None, backwards=False):
+    """Keras' loop over x (T, B, D), or a nest of such: last output (B, U), outputs (T, B, U), last states.
+
+    Where no mask is given, Keras takes the second axis of x for the most steps there can be; hence a number.
+    """
+    steps = keras.tree.flatten(x)[0].shape[0] or MANY
+    return backend.rnn(once, x, list(states), backwards, keep, time_major=True, input_length=steps)
+
+
+def swap(x):
+    """(B, T, ...) to (T, B, ...), and back."""
+    return ops.swapaxes(x, 0, 1)
+
+
+def tick(z, h, c, recurrent):
+    """One step: the new h and c (B, U), and the gates i, f, g, o."""
+    i, f, g, o = ops.split(z + ops.matmul(h, recurrent), 4, axis=-1)
+    i, f, g, o = ops.sigmoid(i), ops.sigmoid(f), ops.tanh(g), ops.sigmoid(o)
+    c = f * c + i * g
+    return o * ops.tanh(c), c, (i, f, g, o)
+
+
+def taught(z, h, c, recurrent, keep=None, backwards=False):
+    """The states h and c of all steps side by side, (T, B, 2 U), in the order in which they are made.
+
+    Args:
+        z: (T, B, 4 U).
+        h, c: (B, U), the first state.
+        recurrent: U, (U, 4 U).
+        keep: bool (T, B, 1) or None; where it is False the state stays.
+        backwards: whether the last step comes first.
+    """
+    size = h.shape[-1]
+    flip = (lambda x: ops.flip(x, axis=0)) if backwards else (lambda x: x)
+
+    @ops.custom_gradient
+    def run(z, h, c, recurrent, *keep):
+        def once(now, state):
+            z, *kept = now
+            h, c, gates = tick(z, *state, recurrent)
+            h, c = stay(kept, (h, c), state)
+            return ops.concatenate([h, c, *gates], axis=-1), [h, c]
+
+        made = loop(once, (z, *keep), [h, c])[1]  # (T, B, 6 U)
+        y, gates = ops.split(made, [2 * size], axis=-1)
+        before = ops.concatenate([ops.expand_dims(ops.concatenate([h, c], axis=-1), 0), y[:-1]], axis=0)
+        turned = ops.transpose(recurrent)
+
+        def back(now, slopes):
+            dy, gates, y, before, *kept = now
+            dh, dc = (slope + part for slope, part in zip(slopes, ops.split(dy, 2, axis=-1)))
+            i, f, g, o = ops.split(gates, 4, axis=-1)
+            t = ops.tanh(y[:, size:])
+            through = dc + dh * o * (1 - t * t)  # what reaches c, from outside and from h
+            di, df, dg, do = through * g, through * before[:, size:], through * i, dh * t
+            dz = [di * i * (1 - i), df * f * (1 - f), dg * (1 - g * g), do * o * (1 - o)]
+            (dz,) = stay(kept, [ops.concatenate(dz, axis=-1)], [0.0])
+            return dz, stay(kept, (ops.matmul(dz, turned), through * f), (dh, dc))
+
+        def gradient(*args, upstream=None):
+            dy = args[0] if upstream is None else upstream  # torch gives it by name, after the arguments
+            zero = ops.zeros_like(h)
+            seen = (ops.cast(dy, z.dtype), gates, y, before, *keep)
+            _, dz, (dh, dc) = loop(back, seen, [zero, zero], backwards=True)
+            dz = ops.flip(dz, axis=0)
+            h_before = ops.reshape(before[:, :, :size], (-1, size))
+            du = ops.matmul(ops.transpose(h_before), ops.reshape(dz, (-1, 4 * size)))
+            return (dz, dh, dc, du, *[None] * len(keep))
+
+        return y, gradient
+
+    return run(flip(z), h, c, recurrent, *([] if keep is None else [flip(keep)]))
+
+
+def stay(keep, new, old):
+    """New values where a row is to be read, the old ones elsewhere; `keep` is empty, or one mask (B, 1)."""
+    return [ops.where(keep[0], *pair) for pair in zip(new, old)] if keep else list(new)

@@ -1,0 +1,158 @@
+"""Benchmarks at toy size: rivals hold the same weights and agree before they are timed, and tables come out."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks import _race
+
+ROOT = Path(__file__).parents[1]
+
+pytestmark = pytest.mark.tensorflow
+
+TOY = {"vocab_size": 23, "dim": 8, "dropout": 0.1}
+TRANSFORMER = {**TOY, "num_heads": 2, "num_layers": 1, "mlp_dim": 16}
+RECURRENT = {**TOY, "units": 8, "attention": "dot"}
+
+
+# ---------- the race ----------
+
+
+def test_rivals_take_turns_and_the_first_step_of_each_does_not_count():
+    order = []
+
+    def rival(name):
+        def run(tick):
+            order.append(name)
+            for _ in range(3):
+                tick()
+
+        return run
+
+    samples = _race.race({name: rival(name) for name in "abc"}, rounds=2)
+    assert "".join(order) == "abcbca"
+    assert {name: len(found) for name, found in samples.items()} == {"a": 4, "b": 4, "c": 4}
+
+
+def test_the_best_of_the_rivals_counts_and_what_was_missed_says_so():
+    times = {name: {"cpu": ms, "cpu_median": 2 * ms} for name, ms in {"ours": 6.0, "one": 9.0, "two": 8.0}.items()}
+    rows = _race.verdicts(times, [("ours", ["one", "two", "absent"], 0.7), ("ours", ["one"], 0.7), ("ours", ["x"], 1)])
+    assert rows == [["ours", "two", "0.75", "0.75", 0.7, "**missed**"], ["ours", "one", "0.67", "0.67", 0.7, "held"]]
+    assert _race.markdown(["a", "b"], [["x", 1234.56], ["y", None]]).splitlines()[2:] == ["| x | 1,234.6 |", "| y |  |"]
+
+
+# ---------- a training step ----------
+
+
+@pytest.mark.parametrize(("name", "options"), [("transformer", TRANSFORMER), ("lstm", RECURRENT)])
+def test_a_training_step(name, options):
+    """`measure` itself asserts equal counts of weights, logits and losses."""
+    from benchmarks import training_step
+
+    kind = {"transformer": "KerasHub", "lstm": "Keras"}[name]
+    found = training_step.measure(name, options, kind, rows=3, length=5, steps=2, rounds=1, kinds=("f32",))
+    rivals = {"ours f32", f"{kind} f32"} | ({"torch f32"} if training_step.with_torch() else set())
+    assert set(found["times"]) == rivals
+    assert all(numbers["cpu"] > 0 for numbers in found["times"].values())
+    assert f"| {name} | ours f32 |" in training_step.table(found)
+
+
+def test_other_weights_are_found_out():
+    from benchmarks import training_step
+
+    data = training_step.batch(23, 3, 5)
+    with pytest.raises(AssertionError, match="Not equal to tolerance"):
+        training_step.agree(training_step.ours(RECURRENT), training_step.theirs(RECURRENT), None, data)
+    peer = training_step.theirs({**RECURRENT, "units": 6})
+    with pytest.raises(AssertionError, match="equally many weights"):
+        training_step.agree(training_step.ours(RECURRENT), peer, None, data)
+
+
+# ---------- the start ----------
+
+
+def test_the_benchmark_of_the_start_holds_processes_to_their_exit_codes():
+    from benchmarks import start
+
+    times = start.measure("/no/such/folder", 1, ["python -m apps", "predict without a model"])
+    assert [0 < t["cpu"] for t in times.values()] == [True, True]
+    assert "| `python -m apps` |" in start.table(times, "/no/such/folder")
+    with pytest.raises(AssertionError, match="expected exit code 0, got 2"):
+        start.timed(["-m", "apps", "train"], 0)
+
+
+# ---------- the pipeline ----------
+
+
+def test_the_benchmark_of_the_pipeline_trains_on_equal_batches():
+    """Whatever the machine does, memory gives the batches that the pipeline gives, as often as they are asked for."""
+    import keras
+
+    from benchmarks import pipeline
+    from keras_seq.data import Bucketed
+
+    seen = {}
+
+    class Spy(keras.Model):
+        def train_step(self, data):
+            now.append(data[0]["source"])
+            return super().train_step(data)
+
+        def call(self, inputs, training=None):
+            return self.embedding(inputs["target"])
+
+    rows = {key: [[5 + i % 7] * (1 + i % 5) for i in range(40)] for key in ("source", "target")}
+    model = Spy()
+    model.embedding = keras.layers.Embedding(13, 13)
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True), run_eagerly=True)
+    for name, rival in pipeline.rivals_of(model, Bucketed(rows, 30), steps=3).items():
+        now = seen[name] = []
+        ticks = _race.Ticks()
+        rival(ticks)
+        assert len(ticks.times) == 3
+    assert [x.numpy().tolist() for x in seen["pipeline"]] == [x.numpy().tolist() for x in seen["memory"]]
+    found = {"app": "toy", "speed": 0.9, "wall_speed": 1.0, "ms": 10.0, "memory_ms": 9.0, "padding": 0.2}
+    assert pipeline.row(found)[-2:] == ["**missed**", "20.0% **missed**"]
+
+
+# ---------- an accelerator ----------
+
+
+@pytest.mark.parametrize("name", ["transformer", "lstm", "long"])
+def test_the_benchmark_of_an_accelerator_runs_on_a_cpu(name):
+    """Both sides have the same weights and the same loss; here in one process, and torch not compiled."""
+    pytest.importorskip("torch")
+    from benchmarks import gpu
+
+    options, (rows, length) = gpu.TOYS[name], gpu.TOY_SHAPES[name]
+    tick, model, loss, _ = gpu.train_torch(name, options, rows, length, steps=4, compiled=False)
+    assert len(tick.samples()) == 3
+    assert abs(loss - gpu.first_loss(model, *gpu.batch(name, options, rows, length))) < 1e-4
+
+
+def test_work_is_counted_as_in_the_books():
+    """6 operations for each weight and token, and 12 T D for full attention over T."""
+    from benchmarks import gpu
+
+    options = {"dim": 5, "num_layers": 2}
+    assert gpu.work(100, "long", options, rows=3, length=7) == 3 * 7 * (600 + 12 * 1 * 7 * 5)
+    assert gpu.work(100, "transformer", options, rows=3, length=7) == 3 * 7 * (600 + 12 * 5 * 7 * 5)
+    assert gpu.peak_of("NVIDIA H100 80GB HBM3") == 989e12
+    assert gpu.peak_of("CPU") is None
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("jax"), reason="needs jax")
+def test_our_side_trains_through_fit_on_jax_without_tensorflow():
+    code = (
+        "import sys; sys.modules['tensorflow'] = None; from benchmarks import gpu; "
+        "found = gpu.measure('ours', 'long', gpu.TOYS['long'], *gpu.TOY_SHAPES['long'], steps=4); "
+        "print(found['tokens_s'] > 0, found['device'])"
+    )
+    env = {**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], env=env, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[0] == "True"
