@@ -77,8 +77,7 @@ def data(config):
     (pictures, captions, _), valid = splits["train"], splits["valid"]
     tokenizer = Tokenizer.train([text for texts in captions for text in texts], config.vocab_size)
     known = {word for texts in captions for text in texts for word in words(text)}
-    names = [field.name for field in dataclasses.fields(Jitter)]
-    jitter = Jitter(**{name: getattr(config, name) for name in names})
+    jitter = Jitter.of(config)
 
     def batches(pictures, captions, **options):
         rows = [[ids for ids in tokenizer.encode(texts) if len(ids) < config.max_length] for texts in captions]

@@ -84,9 +84,8 @@ def data(config):
     if grey_only(config, train):
         parts = {name: (in_grey(pictures), classes) for name, (pictures, classes) in parts.items()}
         (train, labels), valid = parts["train"], parts["valid"]
-    jitter = Jitter(**{f.name: getattr(config, f.name) for f in dataclasses.fields(Jitter) if hasattr(config, f.name)})
     form = {"classes": len(names), "size": config.size, "batch_size": config.batch_size}
-    batches = LabelledPictures(train, labels, jitter=jitter, mixup=config.mixup, **form)
+    batches = LabelledPictures(train, labels, jitter=Jitter.of(config), mixup=config.mixup, **form)
     channels = 1 if train.shape[-1] == 1 else 3
     counts = ", ".join(f"{len(classes):,} {name}" for name, (_, classes) in parts.items())
     return Data(

@@ -292,6 +292,16 @@ def test_attention_is_drawn_word_by_word():
     assert plots.pixels(figure).std() > 1
 
 
+def test_a_grey_picture_is_lit_in_amber_where_it_was_looked_at():
+    from keras_seq.plots.pictures import lit
+
+    weight = np.zeros((3, 3), "float32")
+    weight[0, 2] = 1
+    found = lit(np.full((30, 30, 3), 0.8, "float32"), weight)
+    assert np.ptp(found[2, 27]) > 0.3
+    assert np.ptp(found[27, 2]) < 1e-6
+
+
 def test_what_was_looked_at_keeps_its_colour():
     from keras_seq.plots.pictures import enlarged, lit, share
 

@@ -119,13 +119,14 @@ def shown(picture, size, background=WHITE):
 
 
 def grey(image):
-    """Colours (..., 3) as brightness (..., 1), by the weights of ITU-R BT.601.
+    """Colours float (..., 3) as brightness (..., 1), by the weights of ITU-R BT.601.
 
     Example:
         >>> grey(np.array([[1.0, 0.0, 0.0]])).tolist()
         [[0.299]]
     """
-    return np.asarray(image) @ np.array([[0.299], [0.587], [0.114]], "float32").astype(np.asarray(image).dtype)
+    image = np.asarray(image)
+    return image @ np.array([[0.299], [0.587], [0.114]], image.dtype)
 
 
 def read_pictures(paths, size):

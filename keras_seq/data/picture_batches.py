@@ -37,6 +37,12 @@ class Jitter:
     flip: bool = False
     cutout: float = 0.0
 
+    @classmethod
+    def of(cls, settings):
+        """The changes that a dataclass of settings asks for, by fields of the same names; it may lack some."""
+        names = [field.name for field in dataclasses.fields(cls) if hasattr(settings, field.name)]
+        return cls(**{name: getattr(settings, name) for name in names})
+
 
 class Pictures:
     """Pictures as batches; what stands beside them is the task of a member.

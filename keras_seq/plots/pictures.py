@@ -8,6 +8,7 @@ from keras_seq.plots.style import GRID, INK, MUTED, figure
 
 COLUMNS = 6  # panels in a row, at most
 PALE = 0.9  # brightness of what was not looked at
+AMBER = np.array([1.0, 0.72, 0.35], "float32")  # the light on a grey picture, which has no colours to keep
 
 
 def attention_over_picture(image, weights, pieces: list[str], title: str = ""):
@@ -59,11 +60,13 @@ def share(weight):
 
 
 def lit(image, weight):
-    """The picture in colour where the weight is large, fading to a pale grey."""
+    """The picture in colour where the weight is large, fading to a pale grey; a grey picture is lit in amber."""
     image = np.asarray(image, "float32")
     light = enlarged(weight / max(float(weight.max()), 1e-9), *image.shape[:2])[..., None]
     grey = image.mean(axis=-1, keepdims=True)
     pale = PALE + (1 - PALE) * grey
+    if np.ptp(image, axis=-1).max() < 0.02:
+        image = image * AMBER
     return np.clip(light * image + (1 - light) * (0.75 * pale + 0.25 * grey), 0, 1)
 
 
