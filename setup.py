@@ -14,7 +14,7 @@ REQUIRES = [
     "sacrebleu>=2.4,<3",
     "matplotlib>=3.8",
     "pillow>=10",  # decodes pictures
-    "av>=12",  # decodes video
+    "av>=12",  # decodes video and sound
     "lazy_loader>=0.4",
     "holidays>=0.50",  # of countries, for forecasts
     "ai-edge-litert>=2.0; platform_system != 'Windows'",  # writes, opens and runs a .tflite

@@ -162,7 +162,7 @@ def test_error_rates_count_what_is_put_in_left_out_and_exchanged():
 
 
 def test_the_pack_is_what_its_card_says():
-    rows, sound = load_speech(RATE)
+    rows, sound = load_speech()
     facts = json.loads((PACK / "speech.json").read_text())
     assert {name: sum(row.split == name for row in rows) for name in facts["prompts"]} == facts["prompts"]
     assert sum(facts["bytes"].values()) < 4_000_000
@@ -173,9 +173,9 @@ def test_the_pack_is_what_its_card_says():
     assert not valid & (train | test)
     for row in rows[:: len(rows) // 7]:
         x = samples(sound(row.path))
-        assert 0.1 < len(x) / RATE < 40
+        assert 0.1 < len(x) / 16000 < 40
         assert np.abs(x).max() > 0.05, row
-        assert np.abs(x[-40:]).max() < 0.3 * np.abs(x).max()  # it begins and ends where it should
+        assert np.abs(x[-80:]).max() < 0.3 * np.abs(x).max()  # it begins and ends where it should
     with pytest.raises(ValueError, match="expected a prompt such as prompts:"):
         sound("prompts:nobody")
 
@@ -218,7 +218,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def trained(folder, tmp_path_factory):
     output = tmp_path_factory.mktemp("trained")
-    assert APP.run(["train", "--data", str(folder), "--output", str(output), "--epochs", "12", *FLAGS]) == 0
+    assert APP.run(["train", "--data", str(folder), "--output", str(output), "--epochs", "10", *FLAGS]) == 0
     return output
 
 
@@ -238,12 +238,13 @@ def test_evaluate_tells_the_same(trained, capsys):
 
 def test_predict_writes_what_it_hears_and_draws_when(trained, tmp_path, capsys):
     random = np.random.default_rng(5)
-    low = say(["low"] * 3, random, 16000)
-    save(tmp_path / "stereo.wav", np.stack([low, low], axis=1), 16000)
+    tones = say(TONES, random, 16000)
+    save(tmp_path / "stereo.wav", np.stack([tones, tones], axis=1), 16000)
     command = ["predict", "--output", str(trained), "--pictures", str(tmp_path / "heard"), str(tmp_path / "stereo.wav")]
     assert APP.run(command) == 0
     out, err = capsys.readouterr()
-    assert out.split().count("low") >= 2
+    assert len(out.splitlines()) == 1
+    assert len(set(out.split()) & set(TONES)) >= 2
     assert f"when what was heard: {tmp_path / 'heard' / 'stereo.png'}" in err
     with Image.open(tmp_path / "heard" / "stereo.png") as picture:
         assert picture.width > 1000
@@ -277,11 +278,11 @@ def test_a_writer_is_made_writes_and_exports(model, trained, tmp_path):
     assert len(speech.picture(config, net, loaded.assets, sounds[0], "low high").axes) == 2
     if model == "transformer":
         examples = json.loads((trained / "test.json").read_text())[:5]
-        options = speech.Export(formats="f32", beams=2, sounds=5)
+        options = speech.Export(formats="f32", beams=1, sounds=5)
         report = speech.export(config, net, loaded.assets, tmp_path, examples, options)
         assert report["ok"], report["text"]
         runner = deploy.LiteRTRunner(tmp_path / "model_f32.tflite")
-        assert {"encode", "decode_step", "generate", "text", "text_beam", "attention"} <= set(runner.signatures)
+        assert {"encode", "decode_step", "generate", "text", "attention"} <= set(runner.signatures)
 
 
 def test_the_default_data_is_the_pack():

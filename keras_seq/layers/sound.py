@@ -96,9 +96,11 @@ class LogMel(Layer):
     def triangles(self, zero):
         """How much of each frequency is in each band: (K, M)."""
         edges = hertz(np.linspace(0, mel(self.rate / 2), self.bands + 2)).astype("float32")
+        widths, edges = ops.convert_to_tensor(np.diff(edges)[None]), ops.convert_to_tensor(edges[None])
         frequency = ops.arange(self.points // 2 + 1, dtype="float32") * (self.rate / self.points) + zero
-        up = (ops.expand_dims(frequency, 1) - edges[None, :-2]) / np.diff(edges)[None, :-1]
-        down = (edges[None, 2:] - ops.expand_dims(frequency, 1)) / np.diff(edges)[None, 1:]
+        frequency = ops.expand_dims(frequency, 1)
+        up = (frequency - edges[:, :-2]) / widths[:, :-1]
+        down = (edges[:, 2:] - frequency) / widths[:, 1:]
         return ops.maximum(ops.minimum(up, down), 0)
 
     def compute_output_shape(self, x_shape):
