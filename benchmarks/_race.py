@@ -25,6 +25,17 @@ class Ticks:
         return [(1e3 * (b[0] - a[0]), 1e3 * (b[1] - a[1])) for a, b in zip(self.times, self.times[1:])]
 
 
+def once(run):
+    """A rival of `race` of one call."""
+
+    def timed(tick):
+        tick()
+        run()
+        tick()
+
+    return timed
+
+
 def race(rivals, rounds):
     """Rivals in turn, in each round the next one first, as machines slow down and recover.
 

@@ -24,11 +24,17 @@ RECURRENT = {"vocab_size": 8000, "dim": 256, "units": 256, "attention": "dot", "
 MODELS = {"transformer": TRANSFORMER, "lstm": RECURRENT, "lstm_500": {**RECURRENT, "vocab_size": 500}}
 KERAS = {"transformer": "KerasHub", "lstm": "Keras", "lstm_500": "Keras"}
 ASKED = {  # ours, rivals of which the best counts, and what share of its time is asked at most
-    "transformer": [("ours f32", ["KerasHub f32", "torch f32"], 0.75), ("ours bf16", ["KerasHub bf16", "torch bf16"], 0.6)],
-    "lstm": [("ours f32", ["torch f32"], 0.5), ("ours bf16", ["torch bf16"], 0.6), ("ours f32", ["Keras f32"], None),
-             ("ours bf16", ["Keras bf16"], None)],
-    "lstm_500": [("ours f32", ["torch f32"], 0.9), ("ours bf16", ["torch bf16"], None), ("ours f32", ["Keras f32"], None),
-                 ("ours bf16", ["Keras bf16"], None)],
+    "transformer": [
+        ("ours f32", ["KerasHub f32", "torch f32"], 0.75), ("ours bf16", ["KerasHub bf16", "torch bf16"], 0.6),
+    ],
+    "lstm": [
+        ("ours f32", ["torch f32"], 0.5), ("ours bf16", ["torch bf16"], 0.6),
+        ("ours f32", ["Keras f32"], None), ("ours bf16", ["Keras bf16"], None),
+    ],
+    "lstm_500": [
+        ("ours f32", ["torch f32"], 0.9), ("ours bf16", ["torch bf16"], None),
+        ("ours f32", ["Keras f32"], None), ("ours bf16", ["Keras bf16"], None),
+    ],
 }  # fmt: skip
 
 
@@ -201,7 +207,7 @@ def table(found):
     ]
     header = ["model", "rival", "CPU ms a step", "median", "wall ms", "median", "CPU s of the first step"]
     asked = _race.markdown(_race.VERDICTS, _race.verdicts(found["times"], ASKED[found["model"]]))
-    head = f"{found['model']}: {found['weights']:,} weights that learn in every rival, the same loss {found['loss']:.4f}"
+    head = f"{found['model']}: {found['weights']:,} weights that learn in every rival, the same loss {found['loss']:.3f}"
     return "\n\n".join([head, _race.markdown(header, rows), asked])
 
 
