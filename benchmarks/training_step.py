@@ -207,7 +207,8 @@ def table(found):
     ]
     header = ["model", "rival", "CPU ms a step", "median", "wall ms", "median", "CPU s of the first step"]
     asked = _race.markdown(_race.VERDICTS, _race.verdicts(found["times"], ASKED[found["model"]]))
-    head = f"{found['model']}: {found['weights']:,} weights that learn in every rival, the same loss {found['loss']:.3f}"
+    weights, loss = found["weights"], found["loss"]
+    head = f"{found['model']}: {weights:,} weights that learn in every rival, the same loss {loss:.3f}"
     return "\n\n".join([head, _race.markdown(header, rows), asked])
 
 
