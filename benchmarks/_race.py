@@ -88,7 +88,7 @@ def verdicts(times, asked):
         best = min(present, key=lambda name: times[name]["cpu"])
         ratio, median = (times[ours][key] / times[best][key] for key in ("cpu", "cpu_median"))
         held = "" if most is None else "held" if ratio <= most else "**missed**"
-        rows.append([ours, best, f"{ratio:.2f}", f"{median:.2f}", most, held])
+        rows.append([ours, best, f"{ratio:.2f}", f"{median:.2f}", "" if most is None else f"{most:.2f}", held])
     return rows
 
 

@@ -87,7 +87,7 @@ def train_ours(name, options, rows, length, steps):
     model = made(name, options)
     keras.config.set_dtype_policy("float32")
     inputs, labels = batch(name, options, rows, length)
-    model.compile(keras.optimizers.Adam(1e-3), training.TokenCrossEntropy())
+    model.compile(training.Adam(1e-3), training.TokenCrossEntropy())
     first = first_loss(model, inputs, labels)
     tick = _race.Ticks()
 

@@ -73,13 +73,13 @@ def theirs(options, policy="float32"):
         keras.config.set_dtype_policy("float32")
 
 
-def fitted(model, loss, data, steps):
+def fitted(model, loss, optimizer, data, steps):
     """A function of `tick` that takes so many steps of `fit`, after one that compiles them; the seconds of that."""
     import keras
     import tensorflow as tf
 
     source, target, labels = data
-    model.compile(keras.optimizers.Adam(1e-3), loss)
+    model.compile(optimizer(1e-3), loss)
     once = tf.data.Dataset.from_tensors(({"source": source, "target": target}, labels, labels * 0 + 1.0))
     settings = tf.data.Options()
     settings.autotune.enabled = False  # with it an epoch now and then waits at its end for a timer
@@ -176,8 +176,10 @@ def rivals_of(options, keras_name, data, steps, kinds=("f32", "bf16")):
     for kind in kinds:
         policy = {"f32": "float32", "bf16": BFLOAT16}[kind]
         cross_entropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-        rivals[f"ours {kind}"] = fitted(same(own, ours(options, policy)), training.TokenCrossEntropy(), data, steps)
-        rivals[f"{keras_name} {kind}"] = fitted(same(peer, theirs(options, policy)), cross_entropy, data, steps)
+        how = ((same(own, ours(options, policy)), training.TokenCrossEntropy(), training.Adam),
+               (same(peer, theirs(options, policy)), cross_entropy, keras.optimizers.Adam))  # fmt: skip
+        for name, (model, loss, optimizer) in zip(("ours", keras_name), how):
+            rivals[f"{name} {kind}"] = fitted(model, loss, optimizer, data, steps)
         if torch_peer is not None:
             rivals[f"torch {kind}"] = torch_fitted(make(own), data, steps, kind == "bf16")
     return {name: run for name, (run, _) in rivals.items()}, {name: s for name, (_, s) in rivals.items()}, found
