@@ -185,8 +185,6 @@ def of_table(config, path):
 
 def model(config, assets):
     """The compiled model."""
-    import keras
-
     from keras_seq import models, training
 
     count, window = len(assets["series"]["names"]), config.normalize == "window"
@@ -200,7 +198,7 @@ def model(config, assets):
         loss = training.Pinball(network.quantiles)
     net = models.Detector(network, config.context, count, config.memory)
     schedule = training.WarmupCosine(config.learning_rate, config.warmup, config.epochs * assets["epoch"]["steps"])
-    net.compile(keras.optimizers.AdamW(schedule, weight_decay=config.weight_decay, global_clipnorm=config.clip), loss)
+    net.compile(training.AdamW(schedule, weight_decay=config.weight_decay, global_clipnorm=config.clip), loss)
     return net
 
 

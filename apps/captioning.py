@@ -139,8 +139,6 @@ def words(text):
 
 def model(config, assets):
     """The compiled model."""
-    import keras
-
     from keras_seq import layers, models, training
 
     size = tokenizer_of(assets).vocab_size
@@ -158,7 +156,7 @@ def model(config, assets):
             size, encoder, shape, config.dim, config.layers, attention=config.attention, **drop
         )
     schedule = training.WarmupCosine(config.learning_rate, config.warmup, config.epochs * assets["epoch"]["steps"])
-    optimizer = keras.optimizers.AdamW(schedule, config.weight_decay, beta_2=0.98, global_clipnorm=config.clip)
+    optimizer = training.AdamW(schedule, config.weight_decay, beta_2=0.98, global_clipnorm=config.clip)
     optimizer.exclude_from_weight_decay(var_names=["norm", "bias", "places"])
     net.compile(optimizer, training.TokenCrossEntropy(config.label_smoothing))
     return net

@@ -222,8 +222,6 @@ def borders(config, table):
 
 def model(config, assets):
     """The compiled model."""
-    import keras
-
     from keras_seq import models, training
 
     facts, quantiles = assets["series"], numbers(config.quantiles, "--quantiles")
@@ -241,7 +239,7 @@ def model(config, assets):
         family = {"lstm": models.RecurrentForecaster, "seq2seq": models.Seq2SeqForecaster}[config.model]
         net = family(**common, units=config.units)
     schedule = training.WarmupCosine(config.learning_rate, config.warmup, config.epochs * assets["epoch"]["steps"])
-    optimizer = keras.optimizers.AdamW(schedule, weight_decay=config.weight_decay, global_clipnorm=config.clip)
+    optimizer = training.AdamW(schedule, weight_decay=config.weight_decay, global_clipnorm=config.clip)
     net.compile(optimizer, training.Pinball(quantiles, facts["deviation"]))
     return net
 

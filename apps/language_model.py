@@ -124,8 +124,6 @@ def cut(text, size=1000):
 
 def model(config, assets):
     """The compiled model."""
-    import keras
-
     from keras_seq import models, training
 
     size = tokenizer_of(assets).vocab_size
@@ -137,7 +135,7 @@ def model(config, assets):
     else:
         net = models.RecurrentLanguageModel(size, config.dim, config.units, 1, dropout=config.dropout)
     schedule = training.WarmupCosine(config.learning_rate, config.warmup, config.epochs * config.epoch_steps)
-    optimizer = keras.optimizers.AdamW(schedule, config.weight_decay, beta_2=0.99, global_clipnorm=config.clip)
+    optimizer = training.AdamW(schedule, config.weight_decay, beta_2=0.99, global_clipnorm=config.clip)
     optimizer.exclude_from_weight_decay(var_names=["norm", "bias", "table"])
     net.compile(optimizer, training.TokenCrossEntropy())
     return net

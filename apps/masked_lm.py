@@ -131,7 +131,7 @@ def model(config, assets):
         dtype=keras.config.dtype_policy(),
     )  # fmt: skip
     schedule = training.WarmupCosine(config.learning_rate, config.warmup, config.epochs * assets["epoch"]["steps"])
-    optimizer = keras.optimizers.AdamW(schedule, weight_decay=0.01, global_clipnorm=config.clip)
+    optimizer = training.AdamW(schedule, weight_decay=0.01, global_clipnorm=config.clip)
     net.compile(optimizer, training.TokenCrossEntropy())
     return net
 

@@ -154,8 +154,6 @@ def phoneme_ids(assets):
 
 def model(config, assets):
     """The compiled model."""
-    import keras
-
     from keras_seq import models, training
 
     size = tokenizer_of(assets).vocab_size
@@ -169,7 +167,7 @@ def model(config, assets):
             size, config.dim, config.units, 1, attention=config.attention, dropout=config.dropout
         )
     schedule = training.WarmupCosine(config.learning_rate, config.warmup, config.epochs * assets["epoch"]["steps"])
-    optimizer = keras.optimizers.AdamW(schedule, config.weight_decay, beta_2=0.98, global_clipnorm=config.clip)
+    optimizer = training.AdamW(schedule, config.weight_decay, beta_2=0.98, global_clipnorm=config.clip)
     optimizer.exclude_from_weight_decay(var_names=["norm", "bias", "table"])
     net.compile(optimizer, training.TokenCrossEntropy(config.label_smoothing))
     return net

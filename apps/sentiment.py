@@ -178,7 +178,7 @@ def model(config, assets):
     net = models.Committee(members) if len(members) > 1 else members[0]
     schedule = training.WarmupCosine(config.learning_rate, config.warmup, config.epochs * assets["epoch"]["steps"])
     loss = keras.losses.CategoricalCrossentropy(from_logits=True) if "names" in labels else "mean_squared_error"
-    net.compile(keras.optimizers.Adam(schedule, global_clipnorm=config.clip), loss)
+    net.compile(training.Adam(schedule, global_clipnorm=config.clip), loss)
     return net
 
 

@@ -150,7 +150,7 @@ def model(config, assets):
         shared_rows(proto), case_forms(proto), dtype=keras.config.dtype_policy(),
     )  # fmt: skip
     schedule = training.WarmupCosine(config.learning_rate, config.warmup, config.epochs * assets["epoch"]["steps"])
-    net.compile(keras.optimizers.Adam(schedule, global_clipnorm=config.clip), training.TokenCrossEntropy())
+    net.compile(training.Adam(schedule, global_clipnorm=config.clip), training.TokenCrossEntropy())
     return net
 
 

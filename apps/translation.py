@@ -101,8 +101,6 @@ def bucketed(config, tokenizer, pairs, sample=0.0, **options):
 
 def model(config, assets):
     """The compiled model."""
-    import keras
-
     from keras_seq import models, training
 
     size = tokenizer_of(assets).vocab_size
@@ -117,7 +115,7 @@ def model(config, assets):
             feed_context=config.feed_context,
         )  # fmt: skip
     schedule = training.WarmupCosine(config.learning_rate, config.warmup, config.epochs * assets["epoch"]["steps"])
-    optimizer = keras.optimizers.Adam(schedule, beta_2=0.98, global_clipnorm=config.clip)
+    optimizer = training.Adam(schedule, beta_2=0.98, global_clipnorm=config.clip)
     net.compile(optimizer, training.TokenCrossEntropy(config.label_smoothing))
     return net
 

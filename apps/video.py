@@ -187,7 +187,7 @@ def model(config, assets):
     else:
         net = models.RecurrentTagger(**common, units=config.units)
     schedule = training.WarmupCosine(config.learning_rate, config.warmup, config.epochs * assets["epoch"]["steps"])
-    optimizer = keras.optimizers.AdamW(schedule, weight_decay=0.01, global_clipnorm=config.clip)
+    optimizer = training.AdamW(schedule, weight_decay=0.01, global_clipnorm=config.clip)
     net.compile(optimizer, training.TokenCrossEntropy(config.label_smoothing))
     return net
 

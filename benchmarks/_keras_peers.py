@@ -84,7 +84,9 @@ class HubTransformer(Encoded):
         self.built = True
 
     def translate(self, source, mask, target, training):
-        x, y = (dropout(x + self.positions(x), training=training) for dropout, x in zip(self.dropouts, (source, target)))
+        x, y = (
+            dropout(x + self.positions(x), training=training) for dropout, x in zip(self.dropouts, (source, target))
+        )  # fmt: skip
         for layer in self.encoders:
             x = layer(x, padding_mask=mask, training=training)
         x = self.norms[0](x)

@@ -87,7 +87,7 @@ def train_ours(name, options, rows, length, steps):
     model = made(name, options)
     keras.config.set_dtype_policy("float32")
     inputs, labels = batch(name, options, rows, length)
-    model.compile(keras.optimizers.Adam(1e-3), training.TokenCrossEntropy())
+    model.compile(training.Adam(1e-3), training.TokenCrossEntropy())
     first = first_loss(model, inputs, labels)
     tick = _race.Ticks()
 
@@ -170,7 +170,8 @@ def measure(side, name, options, rows, length, steps):
 def device_name():
     """The accelerator's name, or CPU."""
     try:
-        found = subprocess.run(["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"], capture_output=True, text=True)
+        asked = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+        found = subprocess.run(asked, capture_output=True, text=True)
     except FileNotFoundError:
         return "CPU"
     return found.stdout.splitlines()[0].strip() if found.returncode == 0 and found.stdout.strip() else "CPU"
@@ -197,14 +198,15 @@ def sizes(name, args):
 
 def table(found):
     """Markdown of {model: {side: numbers}}."""
-    header = ["model", "side", "tokens a second", "ms a step", "share of the bf16 peak", "GiB at most", "s to the first step"]
+    header = ["model", "side", "tokens a second", "ms a step", "share of the bf16 peak", "GiB at most", "s to step 1"]
     rows = []
     for name, sides in found.items():
         for side, n in sides.items():
             share = None if n["share"] is None else f"{n['share']:.1%}"
             rows.append([name, side, f"{n['tokens_s']:,.0f}", n["ms"], share, n["gib"], n["first_s"]])
         if len(sides) == 2:
-            rows.append([name, "ours / torch", f"{sides['ours']['tokens_s'] / sides['torch']['tokens_s']:.2f}", *[None] * 4])
+            ratio = sides["ours"]["tokens_s"] / sides["torch"]["tokens_s"]
+            rows.append([name, "ours / torch", f"{ratio:.2f}", *[None] * 4])
     device = next(iter(next(iter(found.values())).values()))["device"]
     return f"{device}, bfloat16\n\n{_race.markdown(header, rows)}"
 

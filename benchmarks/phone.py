@@ -15,7 +15,8 @@ import os
 import pathlib
 import sys
 import tempfile
-import time
+
+from benchmarks import _race
 
 os.environ.update(TF_CPP_MIN_LOG_LEVEL="3", OMP_NUM_THREADS="1", CUDA_VISIBLE_DEVICES="-1", KERAS_BACKEND="tensorflow")
 
@@ -279,12 +280,8 @@ def agree(rivals):
 
 def race(rivals, rounds):
     """{rival: CPU milliseconds a token, or a step, of its best round}, a call each in turn."""
-    best = dict.fromkeys(rivals, float("inf"))
-    for _ in range(rounds):
-        for name, run in rivals.items():
-            begin = time.process_time()
-            run()
-            best[name] = min(best[name], 1e3 * (time.process_time() - begin))
+    samples = _race.race({name: _race.once(run) for name, run in rivals.items()}, rounds)
+    best = {name: _race.summary(found)["cpu"] for name, found in samples.items()}
     return {name: ms / (1 if "step" in name else LENGTH) for name, ms in best.items()}
 
 

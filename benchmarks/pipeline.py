@@ -75,7 +75,7 @@ def row(found):
     share = "" if padding is None else f"{padding:.1%}{'' if padding <= PADDING else ' **missed**'}"
     verdict = "held" if found["speed"] >= SPEED else "**missed**"
     return [found["app"], found["ms"], found["memory_ms"], f"{found['speed']:.2f}", f"{found['wall_speed']:.2f}",
-            SPEED, verdict, share]  # fmt: skip
+            f"{SPEED}", verdict, share]  # fmt: skip
 
 
 HEADER = ["app", "CPU ms a step", "from memory", "speed", "by wall time", "asked at least", "", "padding"]

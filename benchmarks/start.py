@@ -99,7 +99,7 @@ def table(times, folder):
     for name, t in times.items():
         numbers = [f"{t[key]:.2f}" for key in ("cpu", "cpu_median", "wall", "wall_median")]
         verdict = ("held" if t["cpu"] <= ASKED else "**missed**") if asked[name] else ""
-        rows.append([f"`{name}`", *numbers, ASKED if asked[name] else None, verdict])
+        rows.append([f"`{name}`", *numbers, f"{ASKED}" if asked[name] else "", verdict])
     return _race.markdown(["command", "CPU s", "median", "wall s", "median", "asked at most", ""], rows)
 
 

@@ -24,11 +24,17 @@ RECURRENT = {"vocab_size": 8000, "dim": 256, "units": 256, "attention": "dot", "
 MODELS = {"transformer": TRANSFORMER, "lstm": RECURRENT, "lstm_500": {**RECURRENT, "vocab_size": 500}}
 KERAS = {"transformer": "KerasHub", "lstm": "Keras", "lstm_500": "Keras"}
 ASKED = {  # ours, rivals of which the best counts, and what share of its time is asked at most
-    "transformer": [("ours f32", ["KerasHub f32", "torch f32"], 0.75), ("ours bf16", ["KerasHub bf16", "torch bf16"], 0.6)],
-    "lstm": [("ours f32", ["torch f32"], 0.5), ("ours bf16", ["torch bf16"], 0.6), ("ours f32", ["Keras f32"], None),
-             ("ours bf16", ["Keras bf16"], None)],
-    "lstm_500": [("ours f32", ["torch f32"], 0.9), ("ours bf16", ["torch bf16"], None), ("ours f32", ["Keras f32"], None),
-                 ("ours bf16", ["Keras bf16"], None)],
+    "transformer": [
+        ("ours f32", ["KerasHub f32", "torch f32"], 0.75), ("ours bf16", ["KerasHub bf16", "torch bf16"], 0.6),
+    ],
+    "lstm": [
+        ("ours f32", ["torch f32"], 0.5), ("ours bf16", ["torch bf16"], 0.6),
+        ("ours f32", ["Keras f32"], None), ("ours bf16", ["Keras bf16"], None),
+    ],
+    "lstm_500": [
+        ("ours f32", ["torch f32"], 0.9), ("ours bf16", ["torch bf16"], None),
+        ("ours f32", ["Keras f32"], None), ("ours bf16", ["Keras bf16"], None),
+    ],
 }  # fmt: skip
 
 
@@ -67,13 +73,13 @@ def theirs(options, policy="float32"):
         keras.config.set_dtype_policy("float32")
 
 
-def fitted(model, loss, data, steps):
+def fitted(model, loss, optimizer, data, steps):
     """A function of `tick` that takes so many steps of `fit`, after one that compiles them; the seconds of that."""
     import keras
     import tensorflow as tf
 
     source, target, labels = data
-    model.compile(keras.optimizers.Adam(1e-3), loss)
+    model.compile(optimizer(1e-3), loss)
     once = tf.data.Dataset.from_tensors(({"source": source, "target": target}, labels, labels * 0 + 1.0))
     settings = tf.data.Options()
     settings.autotune.enabled = False  # with it an epoch now and then waits at its end for a timer
@@ -170,8 +176,10 @@ def rivals_of(options, keras_name, data, steps, kinds=("f32", "bf16")):
     for kind in kinds:
         policy = {"f32": "float32", "bf16": BFLOAT16}[kind]
         cross_entropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-        rivals[f"ours {kind}"] = fitted(same(own, ours(options, policy)), training.TokenCrossEntropy(), data, steps)
-        rivals[f"{keras_name} {kind}"] = fitted(same(peer, theirs(options, policy)), cross_entropy, data, steps)
+        how = ((same(own, ours(options, policy)), training.TokenCrossEntropy(), training.Adam),
+               (same(peer, theirs(options, policy)), cross_entropy, keras.optimizers.Adam))  # fmt: skip
+        for name, (model, loss, optimizer) in zip(("ours", keras_name), how):
+            rivals[f"{name} {kind}"] = fitted(model, loss, optimizer, data, steps)
         if torch_peer is not None:
             rivals[f"torch {kind}"] = torch_fitted(make(own), data, steps, kind == "bf16")
     return {name: run for name, (run, _) in rivals.items()}, {name: s for name, (_, s) in rivals.items()}, found
@@ -201,7 +209,8 @@ def table(found):
     ]
     header = ["model", "rival", "CPU ms a step", "median", "wall ms", "median", "CPU s of the first step"]
     asked = _race.markdown(_race.VERDICTS, _race.verdicts(found["times"], ASKED[found["model"]]))
-    head = f"{found['model']}: {found['weights']:,} weights that learn in every rival, the same loss {found['loss']:.4f}"
+    weights, loss = found["weights"], found["loss"]
+    head = f"{found['model']}: {weights:,} weights that learn in every rival, the same loss {loss:.3f}"
     return "\n\n".join([head, _race.markdown(header, rows), asked])
 
 

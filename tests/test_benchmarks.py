@@ -41,7 +41,8 @@ def test_rivals_take_turns_and_the_first_step_of_each_does_not_count():
 def test_the_best_of_the_rivals_counts_and_what_was_missed_says_so():
     times = {name: {"cpu": ms, "cpu_median": 2 * ms} for name, ms in {"ours": 6.0, "one": 9.0, "two": 8.0}.items()}
     rows = _race.verdicts(times, [("ours", ["one", "two", "absent"], 0.7), ("ours", ["one"], 0.7), ("ours", ["x"], 1)])
-    assert rows == [["ours", "two", "0.75", "0.75", 0.7, "**missed**"], ["ours", "one", "0.67", "0.67", 0.7, "held"]]
+    assert rows[0] == ["ours", "two", "0.75", "0.75", "0.70", "**missed**"]
+    assert rows[1:] == [["ours", "one", "0.67", "0.67", "0.70", "held"]]
     assert _race.markdown(["a", "b"], [["x", 1234.56], ["y", None]]).splitlines()[2:] == ["| x | 1,234.6 |", "| y |  |"]
 
 
@@ -79,7 +80,7 @@ def test_the_benchmark_of_the_start_holds_processes_to_their_exit_codes():
     from benchmarks import start
 
     times = start.measure("/no/such/folder", 1, ["python -m apps", "predict without a model"])
-    assert [0 < t["cpu"] for t in times.values()] == [True, True]
+    assert [t["cpu"] > 0 for t in times.values()] == [True, True]
     assert "| `python -m apps` |" in start.table(times, "/no/such/folder")
     with pytest.raises(AssertionError, match="expected exit code 0, got 2"):
         start.timed(["-m", "apps", "train"], 0)

@@ -5,6 +5,7 @@ import keras_hub
 import numpy as np
 import pytest
 
+from benchmarks._keras_peers import copy_block
 from keras_seq import layers
 from keras_seq.layers import positions
 from tests import checks
@@ -51,35 +52,6 @@ def test_alibi(num_heads):
 
 
 # ---------- Transformers ----------
-
-
-def flat(*pairs):
-    """Kernels (D, N, H) and biases (N, H) side by side, as one of ours holds them."""
-    kernels, biases = zip(*(layer.get_weights() for layer in pairs))
-    return [np.concatenate([k.reshape(D, -1) for k in kernels], axis=1), np.concatenate([b.ravel() for b in biases])]
-
-
-def copy_attention(theirs, ours):
-    q, k, v = theirs._query_dense, theirs._key_dense, theirs._value_dense
-    if ours.is_self:
-        ours.query_key_value.set_weights(flat(q, k, v))
-    else:
-        ours.to_query.set_weights(flat(q))
-        ours.key_value.set_weights(flat(k, v))
-    kernel, bias = theirs._output_dense.get_weights()
-    ours.out.set_weights([kernel.reshape(D, D), bias])
-
-
-def copy_block(theirs, ours):
-    norms = [theirs._self_attention_layer_norm, theirs._feedforward_layer_norm]
-    copy_attention(theirs._self_attention_layer, ours.self_attention)
-    if ours.cross_attention is not None:
-        copy_attention(theirs._cross_attention_layer, ours.cross_attention)
-        norms.insert(1, theirs._cross_attention_layer_norm)
-    for a, b in zip(norms, ours.norms):
-        b.set_weights(a.get_weights())
-    ours.feed_forward.up.set_weights(theirs._feedforward_intermediate_dense.get_weights())
-    ours.feed_forward.down.set_weights(theirs._feedforward_output_dense.get_weights())
 
 
 def stacks(kind, norm_first, activation, *shapes):

@@ -8,7 +8,8 @@ import pytest
 from keras import ops
 
 from keras_seq import layers
-from keras_seq.layers.recurrent import CELLS, recurrent
+from keras_seq.layers.recurrent import CELLS
+from keras_seq.layers.recurrent import recurrent as make
 from keras_seq.models import RecurrentSeq2Seq
 from tests import checks
 from tests.checks import array, close, normal
@@ -95,7 +96,7 @@ def test_our_lstm_is_that_of_keras_with_another_loop(masked, backwards):
     keep = np.array([[True] * 3 + [False] * 2, [True, False] + [True] * 3]) if masked else None
     keep = keep[:, ::-1].copy() if masked and backwards else keep
     options = {"return_sequences": True, "return_state": True, "go_backwards": backwards}
-    theirs, ours = keras.layers.LSTM(U, use_cudnn=False, **options), recurrent("lstm", U, go_backwards=backwards)
+    theirs, ours = keras.layers.LSTM(U, use_cudnn=False, **options), make("lstm", U, go_backwards=backwards)
     ours.use_cudnn = False
     checks.shake_built(theirs, x)
     ours.build((None, None, D))

@@ -92,3 +92,23 @@ def test_a_regulariser_of_a_layer_is_part_of_the_loss():
     y = ops.stop_gradient(model(VECTORS))
     loss = float(model.test_on_batch(VECTORS, np.zeros(y.shape)))
     assert loss == pytest.approx(float(Size()(y, y)) + 30, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["Adam", "AdamW"])
+def test_our_optimizers_are_those_of_keras(name):
+    """Weights, moments and all, after some steps with a schedule and clipping; and from a config."""
+    from keras_seq import training
+
+    table, found = np.random.default_rng(4).normal(size=(7, 5)).astype("float32"), {}
+    for library in (keras.optimizers, training):
+        schedule = keras.optimizers.schedules.CosineDecay(0.1, 9)
+        made = getattr(library, name)(schedule, beta_2=0.98, epsilon=1e-5, global_clipnorm=0.5)
+        made = type(made).from_config(made.get_config())
+        weights = [keras.Variable(table), keras.Variable(table[0])]
+        made.build(weights)
+        for step in range(4):
+            made.apply([ops.convert_to_tensor(np.cos((step + 2) * w)) for w in (table, table[0])])
+        found[library] = [np.array(ops.convert_to_numpy(v)) for v in [*weights, *made.variables]]
+    for theirs, ours in zip(*found.values(), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=2e-6)
+    assert np.abs(found[training][0] - table).max() > 0.1

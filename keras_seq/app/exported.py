@@ -28,10 +28,10 @@ def answering(app, folder: Path, given: dict):
     card = file.card()
     signature = signature_for(given, file.signatures, card)
     if signature not in file.signatures:
-        raise UserError(f"expected an exported file that reads text, got {path}: leave --exported out")
+        raise UserError(f"expected a file that reads text, got {path}: leave --exported out")
     names = (card.get("labels") or {}).get("names")
     if not {UTF8, *([PROBABILITIES] if names else [])} & set(file.signatures[signature]["outputs"]):
-        raise UserError(f"expected an exported file that answers with a text or a label, got {path}: leave --exported out")
+        raise UserError(f"expected a file that answers with a text or a label, got {path}: leave --exported out")
 
     def answers(texts: list[str]) -> list:
         found = [file.run(signature, utf8=file.utf8(text, signature)) for text in texts]
