@@ -176,7 +176,6 @@ def encoder_of(config):
 
 def model(config, assets):
     """The compiled model."""
-    import keras
 
     from keras_seq import models, training
 
@@ -195,7 +194,7 @@ def model(config, assets):
     if config.model != "ctc":
         loss = training.TokenCrossEntropy(config.label_smoothing)
     schedule = training.WarmupCosine(config.learning_rate, config.warmup, config.epochs * assets["epoch"]["steps"])
-    optimizer = keras.optimizers.AdamW(schedule, config.weight_decay, beta_2=0.98, global_clipnorm=config.clip)
+    optimizer = training.AdamW(schedule, config.weight_decay, beta_2=0.98, global_clipnorm=config.clip)
     optimizer.exclude_from_weight_decay(var_names=["norm", "bias", "table"])
     net.compile(optimizer, loss)
     return net

@@ -12,8 +12,8 @@ from keras_seq.models.forecaster import (
 )
 from keras_seq.models.language import LanguageModel, RecurrentLanguageModel, TransformerLanguageModel
 from keras_seq.models.masked_lm import MaskedLM
-from keras_seq.models.recognizer import CTCRecognizer, RecurrentRecognizer, TransformerRecognizer
 from keras_seq.models.picture_classifier import PictureClassifier
+from keras_seq.models.recognizer import CTCRecognizer, RecurrentRecognizer, TransformerRecognizer
 from keras_seq.models.seq2seq import RecurrentSeq2Seq, Seq2Seq, TransformerSeq2Seq
 from keras_seq.models.tagger import RecurrentTagger, Tagger, TransformerTagger
 from keras_seq.models.word_tagger import WordTagger

@@ -1,15 +1,15 @@
 """A label for a picture: many regions to one answer."""
 
-import keras
 from keras import ops
 
 from keras_seq.layers.core import Dropout, Linear, register
 from keras_seq.layers.images import attention_rollout
+from keras_seq.models.base import HasEncoder
 from keras_seq.models.classifier import Answering
 
 
 @register
-class PictureClassifier(Answering):
+class PictureClassifier(HasEncoder, Answering):
     """An encoder of the regions of a picture, one vector for all of them, one matrix: a vision Transformer.
 
     The one vector is the class token where the encoder has one, else the mean of the regions.
@@ -82,11 +82,3 @@ class PictureClassifier(Answering):
             return tuple(ops.mean(x, axis=-2) for x in both)
         seen = (x[..., -1, :-1] for x in both)  # what the class token sees, itself aside
         return tuple(x / ops.sum(x, axis=-1, keepdims=True) for x in seen)
-
-    def get_config(self):
-        return {**super().get_config(), **self.options, "encoder": keras.saving.serialize_keras_object(self.encoder)}
-
-    @classmethod
-    def from_config(cls, config, custom_objects=None):
-        encoder = keras.saving.deserialize_keras_object(config["encoder"], custom_objects)
-        return cls(**{**config, "encoder": encoder})
