@@ -26,10 +26,11 @@ class Config:
     size: int = 28  # height and width of a picture, in pixels; a multiple of --patch
     grey: bool | None = None  # see brightness only, no colours (none: where no training picture has colours)
     patch: int = 4  # height and width of a patch
+    stem: Literal["convolutions", "none"] = "convolutions"  # what sees the picture before it is cut; none: the paper's, which learns more slowly
     position: Literal["learned", "sinusoidal", "flat", "none"] = "learned"  # of a patch: learned or sinusoidal, of row and column; flat: learned, one for each patch
     pooling: Literal["mean", "class"] = "mean"  # what the answer is made of: the mean of the patches, or a class token
     dim: int = 96  # width of the vector of a patch
-    layers: int = 4  # of the Transformer
+    layers: int = 3  # of the Transformer
     heads: int = 4  # of each attention
     mlp_dim: int = 192  # width inside its feed-forward
     dropout: float = 0.0  # of the Transformer: few epochs over many pictures need none
@@ -48,13 +49,15 @@ class Config:
     weight_decay: float = 0.05  # of AdamW: pulls weights to 0
     clip: float = 1.0  # norm of the gradient, at most
     test: float = 0.1  # share of your own pictures held out for the test, where no folder is named for it
-    epochs: int = 12  # passes over the training data; the schedule ends with the last
+    epochs: int = 10  # passes over the training data; the schedule ends with the last
     patience: int = 0  # epochs without a better validation before training stops; 0: none, the last ones are the best
 
     def __post_init__(self):
         for name in ("size", "patch", "dim", "layers", "heads", "mlp_dim", "batch_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"expected --{name.replace('_', '-')} of at least 1, got {getattr(self, name)}")
+        if self.stem != "none" and self.patch % 2:
+            raise ValueError(f"expected an even --patch after the stem of convolutions, got {self.patch}: or --stem none")
         if self.size % self.patch or self.dim % self.heads:
             raise ValueError(f"expected --size in whole patches and --dim in whole heads, got {self.size} in patches of "
                              f"{self.patch}, {self.dim} in {self.heads} heads: for example --size 32 --patch 4 --dim 96")
@@ -148,6 +151,7 @@ def examples(part, name):
 # Model --------------------------------------------------------------------------------------------------------------
 
 POSITIONS = {"learned": "learned_2d", "sinusoidal": "sinusoidal_2d", "flat": "learned", "none": None}
+STEMS = {"convolutions": (24, 48), "none": ()}  # channels
 
 
 def model(config, assets):
@@ -159,7 +163,7 @@ def model(config, assets):
     dtype, labels = keras.config.dtype_policy(), assets["labels"]
     encoder = layers.PatchEncoder(
         config.dim, config.patch, config.heads, config.layers, config.mlp_dim, config.dropout,
-        POSITIONS[config.position], config.pooling == "class", dtype=dtype, name="encoder",
+        POSITIONS[config.position], config.pooling == "class", STEMS[config.stem], dtype=dtype, name="encoder",
     )  # fmt: skip
     shape = config.size, config.size, labels["channels"]
     net = models.PictureClassifier(len(labels["names"]), encoder, shape, config.dropout)

@@ -18,7 +18,7 @@ TINY = {  # flags that make a command quick, by app and command
     " --mlp-dim 16",
     "captioning train": "--steps 2 --width 8 --dim 16 --mlp-dim 16 --layers 1 --heads 2",
     "sentiment train": "--steps 3 --members 1 --dim 8 --units 8",
-    "vit train": "--steps 2 --patch 7 --dim 16 --mlp-dim 16 --layers 1 --heads 2",
+    "vit train": "--steps 2 --patch 14 --dim 16 --mlp-dim 16 --layers 1 --heads 2",
     "video train": "--steps 2 --clips 24 --filters 4 --dim 16 --units 8 --layers 1",
     "tagging train": "--steps 3 --examples 200 --dim 8 --units 8",
     "language_model train": "--steps 2 --context 16 --dim 16 --heads 2 --layers 1 --mlp-dim 16 --batch 4"
