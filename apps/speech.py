@@ -22,6 +22,8 @@ from typing import Literal
 
 from keras_seq.app import App, Data, ExportOptions, Preview
 
+OFTEN = 10  # a training says each of its words, if it is to be written by words
+
 
 @dataclasses.dataclass(frozen=True)
 class Config:
@@ -30,7 +32,8 @@ class Config:
     encoder: Literal["lstm", "transformer"] = "lstm"  # what listens, after the convolutions; the LSTM hears both ways
     rate: int = 16000  # samples a second: sounds of another rate are brought to it
     bands: int = 64  # of frequency
-    vocab_size: int = 64  # pieces of words at most: with few, most are letters, and words that training has not are written too
+    tokens: Literal["words", "letters", "auto"] = "auto"  # what is written at a time; auto: words where training says each ten times or more, as commands and digits are
+    moment: int = 0  # frames of 10 ms to each moment at which something can be said (0: 4 for words, 2 for letters); even
     dim: int = 192  # width of the convolutions
     layers: int = 2  # of what listens
     units: int = 160  # of each LSTM, each way
@@ -46,14 +49,14 @@ class Config:
     tempo: float = 0.1  # share by which training sounds run faster or slower, at most
     join: float | None = None  # share of the training sounds after which another is said (none: half of the prompts, of which many are one word)
     longest: float = 12.0  # seconds: longer sounds are left out of training, and cut where it is quiet when they are to be read
-    batch_seconds: float = 40.0  # of sound in a step: few, so that there are many steps
+    batch_seconds: float = 24.0  # of sound in a step: few, so that there are many steps
     learning_rate: float = 2e-3  # at the end of the warm-up; it then falls along a cosine to nearly 0
     warmup: int = 200  # steps
     weight_decay: float = 0.01  # of AdamW
     label_smoothing: float = 0.1  # of a writer: keeps it from being too sure
     clip: float = 1.0  # norm of the gradient, at most
-    max_length: int = 96  # pieces of a text, at most
-    epochs: int = 60  # passes over the training sounds; the schedule ends with the last
+    max_length: int = 192  # tokens of a text, at most
+    epochs: int = 40  # passes over the training sounds; the schedule ends with the last
     patience: int = 0  # the schedule has its best at its end
     mixed_precision: bool = False  # bfloat16: good on a GPU
 
@@ -61,6 +64,8 @@ class Config:
         for name in ("rate", "bands", "dim", "layers", "units", "longest", "batch_seconds", "max_length"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"expected --{name.replace('_', '-')} above 0, got {getattr(self, name)}")
+        if self.moment % 2 or self.moment < 0:
+            raise ValueError(f"expected an even --moment, 2 or more, got {self.moment}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,15 +86,15 @@ class Export(ExportOptions):
 
 
 def data(config):
-    """Batches of sounds, and the pieces learned from the training texts."""
-    from keras_seq.data import SoundBatches, Tokenizer
+    """Batches of sounds, and the tokens of the training texts."""
+    from keras_seq.data import SoundBatches
 
     parts, what = described(config)
-    tokenizer = Tokenizer.train([row.text for row in parts["train"] for _ in range(2)], config.vocab_size)
+    kind, tokenizer = tokens_for(config, [row.text for row in parts["train"]])
     sounds = {part: read_rows(config, parts[part]) for part in ("train", "valid")}
     written = config.model != "ctc"
     most, average = round(config.longest * config.rate), config.batch_seconds * config.rate
-    encoder, kept = encoder_of(config), {}
+    encoder, kept = encoder_of(config, kind), {}
     for part, heard in sounds.items():
         texts = tokenizer.encode([row.text for row in parts[part]])
         fits = [i for i, (sound, ids) in enumerate(zip(heard, texts))
@@ -104,16 +109,32 @@ def data(config):
         batches, SoundBatches(*kept["valid"], average, written, shuffle=False), [row._asdict() for row in parts["test"]],
         assets={
             "tokenizer.model": tokenizer.model_proto,
+            "tokens": kind,
             "epoch": {"steps": batches.steps, "seconds": max(map(len, kept["train"][0])) / config.rate},
         },
         facts=[
             f"{what}: {len(parts['train']):,} sounds to train ({seconds / 60:.1f} minutes), "
             f"{len(parts['valid']):,} to validate, {len(parts['test']):,} to test",
-            f"{tokenizer.vocab_size:,} pieces, {batches.steps:,} batches"
+            f"{tokenizer.vocab_size - 4:,} {kind}, {batches.steps:,} batches"
             + (f"; {left_out} sounds too long or too fast left out" if left_out else ""),
         ],
         samples=[row._asdict() for row in parts["valid"]],
     )  # fmt: skip
+
+
+def tokens_for(config, texts):
+    """"words" or "letters", and the tokenizer of those in texts."""
+    import collections
+
+    from keras_seq.data import Tokenizer
+
+    counts = collections.Counter(word for text in texts for word in text.split())
+    kind = config.tokens
+    if kind == "auto":
+        kind = "words" if counts and min(counts.values()) >= OFTEN else "letters"
+    if kind == "letters":
+        return kind, Tokenizer.characters(texts)
+    return kind, Tokenizer.of_pieces([f" {word}" for word in sorted(counts)], keep_spaces=False)
 
 
 def described(config):
@@ -155,8 +176,8 @@ def fits_into(ids, moments):
 # --- model ----------------------------------------------------------------------------------------------------------
 
 
-def encoder_of(config):
-    """What listens."""
+def encoder_of(config, tokens):
+    """What listens, for a writer of words or of letters."""
     import keras
 
     from keras_seq import layers
@@ -168,8 +189,9 @@ def encoder_of(config):
             "name": "transformer", "num_layers": config.layers, "num_heads": config.heads, "mlp_dim": config.mlp_dim,
             "position": "rotary", "dropout": config.dropout, "activation": "gelu",
         }  # fmt: skip
+    strides = 2, (config.moment or {"words": 4, "letters": 2}[tokens]) // 2
     return layers.SoundEncoder(
-        config.dim, over, config.rate, config.bands, dropout=config.dropout, hide=config.hide, time=config.time,
+        config.dim, over, config.rate, config.bands, strides=strides, dropout=config.dropout, hide=config.hide, time=config.time,
         band=config.band, dtype=keras.config.dtype_policy(), name="encoder",
     )  # fmt: skip
 
@@ -179,7 +201,7 @@ def model(config, assets):
 
     from keras_seq import models, training
 
-    size, encoder, drop = tokenizer_of(assets).vocab_size, encoder_of(config), {"dropout": config.dropout}
+    size, encoder, drop = tokenizer_of(assets).vocab_size, encoder_of(config, assets["tokens"]), {"dropout": config.dropout}
     if config.model == "ctc":
         net, loss = models.CTCRecognizer(size, encoder, **drop), training.CTC()
     elif config.model == "transformer":
@@ -271,7 +293,7 @@ def predict(config, model, assets, paths, beams=8, pictures="heard"):
 
 
 def picture(config, model, assets, sound, text):
-    """The spectrogram of a sound, and below it when its pieces were heard; of a long one the first piece."""
+    """The spectrogram of a sound, and below it when its tokens were heard; of a long one the first piece."""
     import numpy as np
 
     from keras_seq import decoding, plots

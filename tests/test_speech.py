@@ -158,6 +158,19 @@ def test_error_rates_count_what_is_put_in_left_out_and_exchanged():
     assert spoken_text("“Rock 'n' roll”—it's A.M.!") == "rock n roll it's a m"
 
 
+def test_words_are_written_where_each_is_said_often():
+    texts = ["bin blue now", "bin red now"] * 10
+    kind, tokenizer = speech.tokens_for(speech.Config(), texts)
+    assert (kind, len(tokenizer.encode(["bin red now"])[0])) == ("words", 3)
+    assert tokenizer.decode(tokenizer.encode(["red now bin"])) == ["red now bin"]
+    kind, tokenizer = speech.tokens_for(speech.Config(), [*texts, "once"])
+    assert (kind, len(tokenizer.encode(["bin now"])[0])) == ("letters", 7)
+    assert tokenizer.decode(tokenizer.encode(["bin now"])) == ["bin now"]
+    assert speech.tokens_for(speech.Config(tokens="letters"), texts)[0] == "letters"
+    with pytest.raises(ValueError, match="even --moment"):
+        speech.Config(moment=3)
+
+
 # ---------- the pack ----------
 
 
@@ -197,7 +210,7 @@ def test_texts_of_prompts_are_as_said():
 
 # ---------- the app ----------
 
-FLAGS = ["--rate", str(RATE), "--bands", "16", "--dim", "24", "--units", "16", "--layers", "1", "--vocab-size", "20",
+FLAGS = ["--rate", str(RATE), "--bands", "16", "--dim", "24", "--units", "16", "--layers", "1",
          "--batch-seconds", "8", "--learning-rate", "1e-2", "--warmup", "10", "--dropout", "0", "--hide", "0",
          "--heads", "2", "--mlp-dim", "32", "--writer-layers", "1", "--max-length", "12"]  # fmt: skip
 
@@ -288,7 +301,8 @@ def test_a_writer_is_made_writes_and_exports(model, trained, tmp_path):
 def test_the_default_data_is_the_pack():
     data = speech.data(speech.Config())
     assert len(data.test) == sum(row.split == "test" for row in load_speech()[0])
-    assert Tokenizer(data.assets["tokenizer.model"]).vocab_size <= 64
+    assert data.assets["tokens"] == "letters"
+    assert Tokenizer(data.assets["tokenizer.model"]).vocab_size < 40
     inputs, labels, _ = next(data.train.epoch(0))
     assert inputs["sound"].shape[0] == len(labels)
     assert np.abs(inputs["sound"]).max() <= 1
