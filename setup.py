@@ -28,6 +28,8 @@ EXTRAS = {
     "lint": ["ruff>=0.9"],
     "bench": [  # the peers that benchmarks/ compares with
         "scikit-learn>=1.5,<2",
+        "keras-hub>=0.21,<1",
+        "torch>=2.6",
         "ctranslate2>=4.5",
         "onnxruntime>=1.20",
         "tf2onnx>=1.17",

@@ -112,3 +112,22 @@ def test_our_optimizers_are_those_of_keras(name):
     for theirs, ours in zip(*found.values(), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=2e-6)
     assert np.abs(found[training][0] - table).max() > 0.1
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_cross_entropy_is_that_of_keras_and_so_is_its_gradient(smoothing):
+    """Weighted, with logits so far apart that all but one probability is zero; the gradient is written by hand."""
+    from keras_seq import training
+
+    logits = 3 * np.random.default_rng(5).normal(size=(2, 5, 11)).astype("float32")
+    logits[0, 0] *= 100
+    labels = np.random.default_rng(6).integers(0, 11, (2, 5)).astype("int32")
+    labels[0, :2] = [logits[0, 0].argmin(), logits[0, 1].argmax()]
+    weight = np.array([[1, 2, 0, 1, 0.5]] * 2, "float32")
+    kind = keras.losses.CategoricalCrossentropy
+    theirs = kind(from_logits=True, label_smoothing=smoothing, reduction="mean_with_sample_weight")
+    ours, one_hot = training.TokenCrossEntropy(smoothing), np.eye(11, dtype="float32")[labels]
+    sides = [lambda x: ours(labels, x, weight), lambda x: theirs(one_hot, x, weight)]
+    np.testing.assert_allclose(*(float(side(ops.convert_to_tensor(logits))) for side in sides), rtol=1e-6)
+    checks.close(*(checks.gradient(side, logits) for side in sides), 1e-6)
+    assert np.abs(checks.gradient(sides[0], logits)[0, 2]).max() == 0

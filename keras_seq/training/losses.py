@@ -47,24 +47,28 @@ class TokenCrossEntropy(keras.losses.Loss):
 
 
 def cross_entropy(labels, logits, smoothing):
-    """labels (M,), logits (M, V) -> float32 (M,)."""
+    """labels (M,), logits (M, V) -> float32 (M,), in few passes over the logits: at a training step they are large."""
     size = logits.shape[-1]
     smooth = smoothing / size
     rows = ops.arange(ops.shape(logits)[0], dtype="int32")
     at_label = ops.stack([rows, labels], axis=1)  # (M, 2)
 
+    def of_labels(x):
+        return ops.take(ops.reshape(x, (-1,)), rows * size + labels)  # (M, V) -> (M,)
+
     @ops.custom_gradient
     def loss(logits):
         x = ops.cast(logits, "float32")
         p = ops.softmax(x, axis=-1)
-        y = ops.take(ops.reshape(x, (-1,)), rows * size + labels)
-        value = ops.logsumexp(x, axis=-1) - (1 - smoothing) * y - smooth * ops.sum(x, axis=-1)
+        log_sum = ops.max(x, axis=-1) - ops.log(ops.max(p, axis=-1))  # the largest p is exp(max x) / sum exp(x)
+        value = log_sum - (1 - smoothing) * of_labels(x)
+        value = value - smooth * ops.sum(x, axis=-1) if smoothing else value
 
         def gradient(*args, upstream=None):
-            g = ops.expand_dims(args[0] if upstream is None else upstream, -1)
-            d = ops.cast((p - smooth) * g, logits.dtype)
-            return ops.scatter_update(d, at_label, ops.take(ops.reshape(d, (-1,)), rows * size + labels)
-                                      - ops.cast((1 - smoothing) * ops.squeeze(g, -1), logits.dtype))
+            g = args[0] if upstream is None else upstream
+            d = ops.cast((p - smooth if smoothing else p) * ops.expand_dims(g, -1), logits.dtype)
+            right = (of_labels(p) - smooth - (1 - smoothing)) * g
+            return ops.scatter_update(d, at_label, ops.cast(right, logits.dtype))
 
         return value, gradient
 
