@@ -79,6 +79,7 @@ def test_a_config_makes_it_again(name):
     close(checks.copy_weights(net, fresh)(image), whole, 1e-6)
 
 
+@pytest.mark.tensorflow
 @every_model
 def test_gradients_reach_every_weight(name):
     net, image, _ = model(name)

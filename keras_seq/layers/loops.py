@@ -10,6 +10,8 @@ import keras
 from keras import ops
 from keras.src import backend  # not public: the one loop that all backends have, and that an export replaces
 
+from keras_seq.layers.core import register
+
 
 class Loop(keras.layers.RNN):
     """What `keras.layers.LSTM` falls back on where there is no kernel of cuDNN: a place of its own in the bases."""
@@ -39,6 +41,7 @@ class Loop(keras.layers.RNN):
         return loop(once, z, initial_state, keep, self.go_backwards)
 
 
+@register
 class LSTM(keras.layers.LSTM, Loop):
     """`keras.layers.LSTM`, faster on a CPU: same arguments, weights and results.
 
