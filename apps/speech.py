@@ -42,7 +42,7 @@ class Config:
     writer_layers: int = 2  # of the Transformer that writes; the LSTM has one
     attention: Literal["additive", "general", "multi_head"] = "additive"  # of the LSTM that writes
     ctc: float = 0.5  # weight of the CTC loss by which the encoder of a writer learns too
-    dropout: float = 0.3  # sounds are few
+    dropout: float = 0.2  # sounds are few
     hide: int = 2  # stretches of time, and of frequency, that are hidden from training sounds
     time: float = 0.04  # the longest of them, as a share of the time: longer ones hide whole letters
     band: float = 0.25  # and of the bands
@@ -50,7 +50,7 @@ class Config:
     join: float | None = None  # share of the training sounds after which another is said (none: half of the prompts, of which many are one word)
     longest: float = 12.0  # seconds: longer sounds are left out of training, and cut where it is quiet when they are to be read
     batch_seconds: float = 24.0  # of sound in a step: few, so that there are many steps
-    learning_rate: float = 2e-3  # at the end of the warm-up; it then falls along a cosine to nearly 0
+    learning_rate: float = 1.5e-3  # at the end of the warm-up; it then falls along a cosine to nearly 0
     warmup: int = 200  # steps
     weight_decay: float = 0.01  # of AdamW
     label_smoothing: float = 0.1  # of a writer: keeps it from being too sure

@@ -166,8 +166,8 @@ class SpecAugment(Layer):
 class SoundEncoder(Layer):
     """From a wave of sound to vectors of what is said around each moment.
 
-    `LogMel`, the loudest place of a sound being its measure, so that its volume does not matter; `SpecAugment`;
-    convolutions over time, which make it shorter; then a stack over it.
+    `LogMel`, the loudest place of a sound being its measure, so that its volume does not matter, and each band with mean
+    0 and variance 1 over the training data; `SpecAugment`; convolutions that make time shorter; then a stack over it.
 
     Args:
         dim: D, width of the convolutions.
@@ -207,6 +207,9 @@ class SoundEncoder(Layer):
         dtype = self.dtype_policy
         self.dim, self.rate, self.edge = dim, rate, round(EDGE * rate)
         self.spectrum = LogMel(bands, rate, hop=hop, dtype="float32", name="spectrum")
+        self.even = keras.layers.BatchNormalization(
+            momentum=0.98, center=False, scale=False, dtype="float32", name="even"
+        )  # what all sounds share, as the tilt of speech, is the mean and goes
         self.hide = SpecAugment(hide, time, band, dtype=dtype, name="hide")
         self.front = [FrameEmbedding(dim, size, each, dtype=dtype, name=f"front_{i}") for i, each in enumerate(strides)]
         self.norms = [normalization("layer", 1e-6, dtype) for _ in strides]
@@ -215,6 +218,7 @@ class SoundEncoder(Layer):
 
     def build(self, x_shape=None):
         width = self.spectrum.bands
+        self.even.build((None, None, width))
         for front, norm in zip(self.front, self.norms):
             front.build((None, None, width))
             norm.build((None, None, self.dim))
@@ -233,14 +237,14 @@ class SoundEncoder(Layer):
     def hear(self, x, length=None):
         """x (B, N) and its lengths -> vectors (B, T, W) and a mask (B, T) that is False at padding."""
         x, mask = self.picture(x, length)
-        x = self.hide(ops.cast(x, self.compute_dtype))
+        x = self.hide(ops.cast(self.even(x, mask=mask), self.compute_dtype))
         x = ops.where(ops.expand_dims(mask, 2), x, 0)
         for front, norm in zip(self.front, self.norms):
             x, mask = ops.gelu(norm(front(x))), front.compute_mask(x, mask)
         return self.over(self.dropout(x), x_mask=mask), mask
 
     def picture(self, x, length=None):
-        """The spectrogram that the convolutions read, (B, T, M) from -2, silence, to 2; and its mask (B, T)."""
+        """The spectrogram before its bands are evened, (B, T, M) from -2, silence, to 2; and its mask (B, T)."""
         x, size = ops.cast(x, "float32"), ops.shape(x)[1]
         length = ops.full((ops.shape(x)[0],), size, dtype="int32") if length is None else ops.cast(length, "int32")
         x = ops.where(masks.positions(size) < ops.expand_dims(length, 1), x, 0)
