@@ -6,7 +6,8 @@ looked, and exports files that run without Python.
 
     python -m apps.vit train                                        # Fashion-MNIST, which comes with the app
     python -m apps.vit train --data DIR --size 64 --patch 8         # DIR/CLASS/*.jpg, or DIR/train, val, test
-    python -m apps.vit train --position sinusoidal --pooling mean
+    python -m apps.vit train --position sinusoidal --pooling class
+    python -m apps.vit train --stem none --layers 4                 # patches alone, as in the paper
     python -m apps.vit predict boot.png photo.jpg                   # a label each, and a picture of where it looked
     python -m apps.vit evaluate
     python -m apps.vit export
