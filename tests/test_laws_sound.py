@@ -195,6 +195,23 @@ def test_a_writer_writes_until_it_ends():
     assert np.isfinite(array(scores)).all()
 
 
+def test_the_first_answer_knows_only_what_is_near():
+    net = checks.shake(models.CTCRecognizer(V, encoder(hide=0), dropout=0.0))
+    x = np.tile(sound()[:1, :2400], (1, 2))
+    other = x.copy()
+    other[0, :600] *= -0.5  # the loudest place stays
+    other[0, 0] = x[0, 0]
+    length = np.array([x.shape[1]], "int32")
+    one, two = (array(net({"sound": each, "length": length}, training=True)) for each in (x, other))
+    assert one.shape[1] == 2
+    far = one.shape[2] // 2
+    assert np.abs(one - two)[0, :, :4].max() > 1e-3
+    assert np.abs(one - two)[0, 0, far:].max() > 1e-5
+    close(one[0, 1, far:], two[0, 1, far:], 1e-5)
+    plain = models.CTCRecognizer(V, encoder(hide=0), dropout=0.0, early=0.0)
+    assert array(plain({"sound": x, "length": length}, training=True)).ndim == 3
+
+
 @pytest.mark.tensorflow
 @pytest.mark.parametrize("name", MODELS)
 def test_gradients_reach_every_weight(name):
