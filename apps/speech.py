@@ -41,6 +41,7 @@ class Config:
     mlp_dim: int = 640  # inside a Transformer's feed-forward
     writer_layers: int = 2  # of the Transformer that writes; the LSTM has one
     attention: Literal["additive", "general", "multi_head"] = "additive"  # of the LSTM that writes
+    early: float = 0.5  # weight of the loss of what CTC hears before the LSTM or the Transformer: it has to listen, and cannot count words
     ctc: float = 0.5  # weight of the CTC loss by which the encoder of a writer learns too
     dropout: float = 0.2  # sounds are few
     hide: int = 2  # stretches of time, and of frequency, that are hidden from training sounds
@@ -134,7 +135,7 @@ def tokens_for(config, texts):
         kind = "words" if counts and min(counts.values()) >= OFTEN else "letters"
     if kind == "letters":
         return kind, Tokenizer.characters(texts)
-    return kind, Tokenizer.of_pieces([f" {word}" for word in sorted(counts)], keep_spaces=False)
+    return kind, Tokenizer.of_words(sorted(counts))
 
 
 def described(config):
@@ -189,7 +190,7 @@ def encoder_of(config, tokens):
             "name": "transformer", "num_layers": config.layers, "num_heads": config.heads, "mlp_dim": config.mlp_dim,
             "position": "rotary", "dropout": config.dropout, "activation": "gelu",
         }  # fmt: skip
-    strides = 2, (config.moment or {"words": 4, "letters": 2}[tokens]) // 2
+    strides = 2, (config.moment or {"words": 4, "letters": 2}[tokens]) // 2, 1
     return layers.SoundEncoder(
         config.dim, over, config.rate, config.bands, strides=strides, dropout=config.dropout, hide=config.hide, time=config.time,
         band=config.band, dtype=keras.config.dtype_policy(), name="encoder",
@@ -203,7 +204,7 @@ def model(config, assets):
 
     size, encoder, drop = tokenizer_of(assets).vocab_size, encoder_of(config, assets["tokens"]), {"dropout": config.dropout}
     if config.model == "ctc":
-        net, loss = models.CTCRecognizer(size, encoder, **drop), training.CTC()
+        net, loss = models.CTCRecognizer(size, encoder, early=config.early, **drop), training.CTC()
     elif config.model == "transformer":
         net = models.TransformerRecognizer(
             size, encoder, config.heads, config.writer_layers, config.mlp_dim, max_length=config.max_length,

@@ -195,6 +195,28 @@ def test_a_writer_writes_until_it_ends():
     assert np.isfinite(array(scores)).all()
 
 
+def answers(net, x, length):
+    """The first and the last answer."""
+    return net.first(*net.encoder.local(x, length)), net({"sound": x, "length": length})
+
+
+def test_the_first_answer_knows_only_what_is_near():
+    net = checks.shake(models.CTCRecognizer(V, encoder(hide=0), dropout=0.0))
+    x = np.tile(sound()[:1, :2400], (1, 2))
+    other = x.copy()
+    other[0, :600] *= -0.5  # the loudest place stays
+    other[0, 0] = x[0, 0]
+    length = np.array([x.shape[1]], "int32")
+    first, last = zip(*([array(answer) for answer in answers(net, each, length)] for each in (x, other)))
+    far = first[0].shape[1] // 2
+    assert np.abs(first[0] - first[1])[0, :4].max() > 1e-3
+    assert np.abs(last[0] - last[1])[0, far:].max() > 1e-5
+    close(first[0][0, far:], first[1][0, far:], 1e-5)
+    assert tuple(net({"sound": x, "length": length}, training=True).shape) == (1, 2, *last[0].shape[1:])
+    plain = models.CTCRecognizer(V, encoder(hide=0), dropout=0.0, early=0.0)
+    assert array(plain({"sound": x, "length": length}, training=True)).ndim == 3
+
+
 @pytest.mark.tensorflow
 @pytest.mark.parametrize("name", MODELS)
 def test_gradients_reach_every_weight(name):

@@ -79,12 +79,24 @@ class Tokenizer:
         return cls.of_pieces(sorted(set().union(*texts)))
 
     @classmethod
-    def of_pieces(cls, pieces, keep_spaces=True):
+    def of_words(cls, words):
+        """A tokenizer of whole words; any other word is unknown.
+
+        Example:
+            >>> tokenizer = Tokenizer.of_words(["blue", "bin"])
+            >>> tokenizer.encode(["bin blue", "bin red"]), tokenizer.decode([[5, 4]])
+            ([[5, 4], [5, 3]], ['bin blue'])
+        """
+        return cls.of_pieces([f" {word}" for word in words], keep_spaces=False, prefix=True)
+
+    @classmethod
+    def of_pieces(cls, pieces, keep_spaces=True, prefix=False):
         """A tokenizer of given pieces: the fewest of them that make up a text.
 
         Args:
             pieces: List of distinct, non-empty texts; the first has the id 4.
             keep_spaces: Whether spaces count as they stand; else a text begins with none, nor does one that is decoded.
+            prefix: Whether a text is read as if a space stood before it, as it does before each word.
 
         Example:
             >>> tokenizer = Tokenizer.of_pieces(["a", "t", " AE", " T"], keep_spaces=False)
@@ -103,7 +115,7 @@ class Tokenizer:
         trainer, spec = model.trainer_spec, model.normalizer_spec
         trainer.model_type, trainer.vocab_size = trainer.UNIGRAM, len(model.pieces)
         trainer.pad_id, trainer.bos_id, trainer.eos_id, trainer.unk_id = PAD, BOS, EOS, UNK
-        spec.name, spec.add_dummy_prefix, spec.remove_extra_whitespaces = "identity", False, not keep_spaces
+        spec.name, spec.add_dummy_prefix, spec.remove_extra_whitespaces = "identity", prefix, not keep_spaces
         spec.escape_whitespaces = True
         return cls(model.SerializeToString())
 

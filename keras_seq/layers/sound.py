@@ -166,8 +166,9 @@ class SpecAugment(Layer):
 class SoundEncoder(Layer):
     """From a wave of sound to vectors of what is said around each moment.
 
-    `LogMel`, the loudest place of a sound being its measure, so that its volume does not matter, and each band with mean
-    0 and variance 1 over the training data; `SpecAugment`; convolutions that make time shorter; then a stack over it.
+    `LogMel`, the loudest place of a sound being its measure, so that its volume does not matter, and each band with
+    mean 0 and variance 1 over the training data; `SpecAugment`; convolutions that make time shorter; then a stack over
+    it.
 
     Args:
         dim: D, width of the convolutions.
@@ -236,12 +237,21 @@ class SoundEncoder(Layer):
 
     def hear(self, x, length=None):
         """x (B, N) and its lengths -> vectors (B, T, W) and a mask (B, T) that is False at padding."""
+        x, mask = self.local(x, length)
+        return self.contextual(x, mask), mask
+
+    def local(self, x, length=None):
+        """What the convolutions make of x (B, N): vectors (B, T, D), of a moment and little around it; and the mask."""
         x, mask = self.picture(x, length)
         x = self.hide(ops.cast(self.even(x, mask=mask), self.compute_dtype))
         x = ops.where(ops.expand_dims(mask, 2), x, 0)
         for front, norm in zip(self.front, self.norms):
             x, mask = ops.gelu(norm(front(x))), front.compute_mask(x, mask)
-        return self.over(self.dropout(x), x_mask=mask), mask
+        return x, mask
+
+    def contextual(self, x, mask):
+        """What the stack makes of that: (B, T, D) -> (B, T, W)."""
+        return self.over(self.dropout(x), x_mask=mask)
 
     def picture(self, x, length=None):
         """The spectrogram before its bands are evened, (B, T, M) from -2, silence, to 2; and its mask (B, T)."""

@@ -6,7 +6,7 @@
 
 from keras import ops
 
-from keras_seq.layers.core import register
+from keras_seq.layers.core import Linear, register
 from keras_seq.layers.ctc import CTCHead, ctc_loss, ctc_tokens
 from keras_seq.models.base import HasEncoder, Model
 from keras_seq.models.captioner import RecurrentCaptioner, TransformerCaptioner
@@ -16,18 +16,24 @@ from keras_seq.models.captioner import RecurrentCaptioner, TransformerCaptioner
 class CTCRecognizer(HasEncoder, Model):
     """A token, or the blank, for each moment of a sound; trained by `training.CTC`, without knowing when what is said.
 
+    What the encoder's convolutions make of each moment is asked first, y' = softmax(W' x), and the stack is told the
+    answer: it reads x + U y'. While it trains, the first answer has a loss too. It knows no more than a moment, so it
+    has to listen, where the stack could go on for long counting the words that are likely.
+
     Args:
         vocab_size: V; the blank is 0, the padding of texts.
-        encoder: `layers.SoundEncoder`, or another with `hear`.
-        dropout: rate before the matrix.
+        encoder: `layers.SoundEncoder`, or another with `local` and `contextual`.
+        dropout: rate before the matrices.
+        early: weight of the loss of the first answer; 0 for none, and nothing told.
 
     Call arguments:
         inputs: {"sound": (B, N) from -1 to 1, "length": int32 (B,), how many of the samples are no padding}.
 
     Returns:
-        float32 logits (B, T, V), T as of the encoder; moments of padding say the blank.
+        float32 logits (B, T, V), T as of the encoder; moments of padding say the blank. While it trains (B, 2, T, V),
+        the first answer after the last.
 
-    Reference: Graves et al. 2006; Graves and Jaitly 2014.
+    Reference: Graves et al. 2006; the first answer: Lee and Watanabe 2021, told: Nozaki and Komatsu 2021.
 
     Example:
 
@@ -40,20 +46,39 @@ class CTCRecognizer(HasEncoder, Model):
     ((2, 27, 23), (2, 27))
     """
 
-    def __init__(self, vocab_size, encoder, dropout=0.1, **kwargs):
+    def __init__(self, vocab_size, encoder, dropout=0.1, early=0.5, **kwargs):
         super().__init__(**kwargs)
-        self.encoder = encoder
-        self.options = {"vocab_size": vocab_size, "dropout": dropout}
-        self.classify = CTCHead(vocab_size, dropout, dtype=self.dtype_policy, name="classify")
+        self.encoder, self.early = encoder, early
+        self.options = {"vocab_size": vocab_size, "dropout": dropout, "early": early}
+        dtype = self.dtype_policy
+        self.classify = CTCHead(vocab_size, dropout, dtype=dtype, name="classify")
+        self.first = CTCHead(vocab_size, dropout, dtype=dtype, name="first") if early else None
+        self.tell = Linear(encoder.dim, use_bias=False, dtype=dtype, name="tell") if early else None
         self.build()
 
     def build(self, input_shape=None):
         if not self.encoder.built:  # one that was reloaded is
             self.encoder.build((None, None))
         self.classify.build((None, None, self.encoder.width))
+        if self.early:
+            self.first.build((None, None, self.encoder.dim))
+            self.tell.build((None, None, self.options["vocab_size"]))
 
     def call(self, inputs, training=None):  # `training` is named, so that `fit` says that it trains
-        return self.classify(*self.encoder.hear(inputs["sound"], inputs["length"]))
+        x, moments = self.encoder.local(inputs["sound"], inputs["length"])
+        if not self.early:
+            return self.classify(self.encoder.contextual(x, moments), moments)
+        first = self.first(x, moments)
+        x = x + self.tell(ops.cast(ops.softmax(first), x.dtype))
+        last = self.classify(self.encoder.contextual(x, moments), moments)
+        return ops.stack([last, first], axis=1) if training else last
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        loss = super().compute_loss
+        if len(y_pred.shape) == 3:
+            return loss(x, y, y_pred, sample_weight, training)
+        last, first = ops.unstack(y_pred, axis=1)
+        return loss(x, y, last, sample_weight, training) + self.early * loss(x, y, first, sample_weight, training)
 
     @staticmethod
     def tokens(logits):
