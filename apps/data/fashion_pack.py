@@ -49,7 +49,7 @@ def sheet(grey, **options):
 
 def add_flags(parser):
     """The flags of `python -m apps.data.build fashion`."""
-    packages.add_flags(parser, "apt-get")
+    packages.add_flags(parser, "the .deb file", "apt-get")
 
 
 def run(args):

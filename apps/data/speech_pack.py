@@ -68,7 +68,7 @@ def split_of(said, seconds):
 
 def add_flags(parser):
     """The flags of `python -m apps.data.build speech`."""
-    packages.add_flags(parser, "apt-get")
+    packages.add_flags(parser, "the two .deb files", "apt-get")
 
 
 def run(args):
