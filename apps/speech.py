@@ -22,7 +22,7 @@ from typing import Literal
 
 from keras_seq.app import App, Data, ExportOptions, Preview
 
-OFTEN = 10  # a training says each of its words, if it is to be written by words
+OFTEN = 10  # times: a word that training says as often can be a token
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,8 +32,8 @@ class Config:
     encoder: Literal["lstm", "transformer"] = "lstm"  # what listens, after the convolutions; the LSTM hears both ways
     rate: int = 16000  # samples a second: sounds of another rate are brought to it
     bands: int = 64  # of frequency
-    tokens: Literal["words", "letters", "auto"] = "auto"  # what is written at a time; auto: words where training says each ten times or more, as commands and digits are
-    moment: int = 0  # frames of 10 ms to each moment at which something can be said (0: 4 for words, 2 for letters); even
+    tokens: Literal["words", "letters", "auto"] = "auto"  # what is written at a time; auto: words where each sound is of one word that training says ten times or more. Of several words letters are learned much sooner: in words CTC hears the first and the last, and guesses those between
+    moment: int = 4  # frames of 10 ms to each moment at which something can be said; even. Few moments leave no room to say all at once
     dim: int = 192  # width of the convolutions
     layers: int = 2  # of what listens
     units: int = 160  # of each LSTM, each way
@@ -43,7 +43,7 @@ class Config:
     attention: Literal["additive", "general", "multi_head"] = "additive"  # of the LSTM that writes
     early: float = 0.5  # weight of the loss of what CTC hears before the LSTM or the Transformer: it has to listen, and cannot count words
     ctc: float = 0.5  # weight of the CTC loss by which the encoder of a writer learns too
-    dropout: float = 0.2  # sounds are few
+    dropout: float = 0.1  # of every part
     hide: int = 2  # stretches of time, and of frequency, that are hidden from training sounds
     time: float = 0.04  # the longest of them, as a share of the time: longer ones hide whole letters
     band: float = 0.25  # and of the bands
@@ -51,7 +51,7 @@ class Config:
     join: float | None = None  # share of the training sounds after which another is said (none: half of the prompts, of which many are one word)
     longest: float = 12.0  # seconds: longer sounds are left out of training, and cut where it is quiet when they are to be read
     batch_seconds: float = 24.0  # of sound in a step: few, so that there are many steps
-    learning_rate: float = 1.5e-3  # at the end of the warm-up; it then falls along a cosine to nearly 0
+    learning_rate: float = 2e-3  # at the end of the warm-up; it then falls along a cosine to nearly 0
     warmup: int = 200  # steps
     weight_decay: float = 0.01  # of AdamW
     label_smoothing: float = 0.1  # of a writer: keeps it from being too sure
@@ -65,8 +65,8 @@ class Config:
         for name in ("rate", "bands", "dim", "layers", "units", "longest", "batch_seconds", "max_length"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"expected --{name.replace('_', '-')} above 0, got {getattr(self, name)}")
-        if self.moment % 2 or self.moment < 0:
-            raise ValueError(f"expected an even --moment, 2 or more, got {self.moment}")
+        if self.moment % 2 or self.moment < 2:
+            raise ValueError(f"expected an even --moment of at least 2, got {self.moment}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,7 +95,7 @@ def data(config):
     sounds = {part: read_rows(config, parts[part]) for part in ("train", "valid")}
     written = config.model != "ctc"
     most, average = round(config.longest * config.rate), config.batch_seconds * config.rate
-    encoder, kept = encoder_of(config, kind), {}
+    encoder, kept = encoder_of(config), {}
     for part, heard in sounds.items():
         texts = tokenizer.encode([row.text for row in parts[part]])
         fits = [i for i, (sound, ids) in enumerate(zip(heard, texts))
@@ -110,7 +110,6 @@ def data(config):
         batches, SoundBatches(*kept["valid"], average, written, shuffle=False), [row._asdict() for row in parts["test"]],
         assets={
             "tokenizer.model": tokenizer.model_proto,
-            "tokens": kind,
             "epoch": {"steps": batches.steps, "seconds": max(map(len, kept["train"][0])) / config.rate},
         },
         facts=[
@@ -132,7 +131,8 @@ def tokens_for(config, texts):
     counts = collections.Counter(word for text in texts for word in text.split())
     kind = config.tokens
     if kind == "auto":
-        kind = "words" if counts and min(counts.values()) >= OFTEN else "letters"
+        single = all(" " not in text for text in texts)
+        kind = "words" if single and counts and min(counts.values()) >= OFTEN else "letters"
     if kind == "letters":
         return kind, Tokenizer.characters(texts)
     return kind, Tokenizer.of_words(sorted(counts))
@@ -177,8 +177,8 @@ def fits_into(ids, moments):
 # --- model ----------------------------------------------------------------------------------------------------------
 
 
-def encoder_of(config, tokens):
-    """What listens, for a writer of words or of letters."""
+def encoder_of(config):
+    """What listens."""
     import keras
 
     from keras_seq import layers
@@ -190,9 +190,8 @@ def encoder_of(config, tokens):
             "name": "transformer", "num_layers": config.layers, "num_heads": config.heads, "mlp_dim": config.mlp_dim,
             "position": "rotary", "dropout": config.dropout, "activation": "gelu",
         }  # fmt: skip
-    strides = 2, (config.moment or {"words": 4, "letters": 2}[tokens]) // 2, 1
     return layers.SoundEncoder(
-        config.dim, over, config.rate, config.bands, strides=strides, dropout=config.dropout, hide=config.hide, time=config.time,
+        config.dim, over, config.rate, config.bands, strides=(2, config.moment // 2, 1), dropout=config.dropout, hide=config.hide, time=config.time,
         band=config.band, dtype=keras.config.dtype_policy(), name="encoder",
     )  # fmt: skip
 
@@ -202,7 +201,7 @@ def model(config, assets):
 
     from keras_seq import models, training
 
-    size, encoder, drop = tokenizer_of(assets).vocab_size, encoder_of(config, assets["tokens"]), {"dropout": config.dropout}
+    size, encoder, drop = tokenizer_of(assets).vocab_size, encoder_of(config), {"dropout": config.dropout}
     if config.model == "ctc":
         net, loss = models.CTCRecognizer(size, encoder, early=config.early, **drop), training.CTC()
     elif config.model == "transformer":

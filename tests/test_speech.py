@@ -158,15 +158,15 @@ def test_error_rates_count_what_is_put_in_left_out_and_exchanged():
     assert spoken_text("“Rock 'n' roll”—it's A.M.!") == "rock n roll it's a m"
 
 
-def test_words_are_written_where_each_is_said_often():
-    texts = ["bin blue now", "bin red now"] * 10
-    kind, tokenizer = speech.tokens_for(speech.Config(), texts)
-    assert (kind, len(tokenizer.encode(["bin red now"])[0])) == ("words", 3)
-    assert tokenizer.decode(tokenizer.encode(["red now bin"])) == ["red now bin"]
-    kind, tokenizer = speech.tokens_for(speech.Config(), [*texts, "once"])
-    assert (kind, len(tokenizer.encode(["bin now"])[0])) == ("letters", 7)
-    assert tokenizer.decode(tokenizer.encode(["bin now"])) == ["bin now"]
-    assert speech.tokens_for(speech.Config(tokens="letters"), texts)[0] == "letters"
+def test_single_words_are_written_whole_where_each_is_said_often():
+    kind, tokenizer = speech.tokens_for(speech.Config(), ["one", "two"] * 10)
+    assert (kind, tokenizer.encode(["two", "three"])) == ("words", [[5], [3]])
+    assert tokenizer.decode([[4], [5]]) == ["one", "two"]
+    for texts in (["one", "two"] * 9, ["one two", "two"] * 10):
+        kind, tokenizer = speech.tokens_for(speech.Config(), texts)
+        assert kind == "letters"
+        assert tokenizer.decode(tokenizer.encode(["two one"])) == ["two one"]
+    assert len(tokenizer.encode(["two one"])[0]) == 7
     with pytest.raises(ValueError, match="even --moment"):
         speech.Config(moment=3)
 
@@ -212,7 +212,7 @@ def test_texts_of_prompts_are_as_said():
 
 FLAGS = ["--rate", str(RATE), "--bands", "16", "--dim", "24", "--units", "16", "--layers", "1",
          "--batch-seconds", "8", "--learning-rate", "1e-2", "--warmup", "10", "--dropout", "0", "--hide", "0",
-         "--heads", "2", "--mlp-dim", "32", "--writer-layers", "1", "--max-length", "12"]  # fmt: skip
+         "--heads", "2", "--mlp-dim", "32", "--writer-layers", "1", "--max-length", "12", "--tokens", "words"]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -301,7 +301,6 @@ def test_a_writer_is_made_writes_and_exports(model, trained, tmp_path):
 def test_the_default_data_is_the_pack():
     data = speech.data(speech.Config())
     assert len(data.test) == sum(row.split == "test" for row in load_speech()[0])
-    assert data.assets["tokens"] == "letters"
     assert Tokenizer(data.assets["tokenizer.model"]).vocab_size < 40
     inputs, labels, _ = next(data.train.epoch(0))
     assert inputs["sound"].shape[0] == len(labels)
