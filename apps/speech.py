@@ -298,6 +298,7 @@ def picture(config, model, assets, sound, text):
 
     from keras_seq import decoding, plots
     from keras_seq.data import cut_at_quiet
+    from keras_seq.training import calibration
 
     tokenizer = tokenizer_of(assets)
     first = cut_at_quiet(sound, round(config.longest * config.rate), config.rate // 100)[0]
@@ -307,7 +308,7 @@ def picture(config, model, assets, sound, text):
     moments = model.encoder.steps(len(first))
     if config.model == "ctc":
         ids = list(dict.fromkeys(ids))
-        p = softmax(model.predict_on_batch(inputs))[0]
+        p = calibration.probabilities(model.predict_on_batch(inputs))[0]
         weights = p[:moments, ids].T
         tokens = [tokenizer.piece(i) for i in ids]
     else:
@@ -315,13 +316,6 @@ def picture(config, model, assets, sound, text):
         weights = np.array(model.attention_weights({**inputs, "target": target}))[0].mean(axis=0)[:, :moments]
         tokens = [*(tokenizer.piece(i) for i in ids), "</s>"]
     return plots.heard(spectrogram[mask], weights, tokens, len(first) / config.rate, text)
-
-
-def softmax(logits):
-    import numpy as np
-
-    odds = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return odds / odds.sum(axis=-1, keepdims=True)
 
 
 def evaluate(config, model, assets, examples):

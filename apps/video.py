@@ -201,11 +201,14 @@ def probabilities(config, model, clips):
     A clip longer than the window is read in pieces that overlap by half; of two answers for a frame the one that saw
     more around it counts.
     """
+    from keras_seq.training import calibration
+
     pieces = [(i, start) for i, clip in enumerate(clips) for start in starts(len(clip), config.window)]
     found = [None] * len(clips)
     for first in range(0, len(pieces), 16):
         some = pieces[first : first + 16]
-        answers = softmax(model.predict_on_batch(batch(config, [clips[i][s : s + config.window] for i, s in some])))
+        logits = model.predict_on_batch(batch(config, [clips[i][s : s + config.window] for i, s in some]))
+        answers = calibration.probabilities(logits).astype("float32")
         for (i, start), answer in zip(some, answers):
             count = min(len(clips[i]) - start, config.window)
             lead = (config.window // 4 if not config.causal else config.window // 2) if start else 0
@@ -233,13 +236,6 @@ def batch(config, pieces):
     for row, piece in zip(frames, pieces):
         row[: len(piece), ..., 0] = piece / np.float32(255)
     return {"frames": frames, "length": np.array([len(piece) for piece in pieces], "int32")}
-
-
-def softmax(logits):
-    import numpy as np
-
-    odds = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return odds / odds.sum(axis=-1, keepdims=True)
 
 
 def predict(config, model, assets, texts, pictures="timelines", all=False):

@@ -59,8 +59,9 @@ def signature_for(given: dict, signatures: dict, card: dict) -> str:
 def readable(outputs: dict, names: list[str] | None):
     """Returns what a file has written, or its likeliest label and how likely that is."""
     if UTF8 in outputs:
-        letters = outputs[UTF8][0]
-        return bytes(letters[letters > 0].astype("uint8")).decode(errors="replace")
+        from keras_seq.deploy.runners import spelled
+
+        return spelled(outputs[UTF8][0], errors="replace")
     chances = outputs[PROBABILITIES][0]
     best = int(chances.argmax())
     return [names[best], f"{chances[best]:.3f}"]

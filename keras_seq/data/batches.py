@@ -1,8 +1,8 @@
 """Batches of rows of like length, in an order that is a function of the seed and the epoch alone."""
 
-import itertools
-
 import numpy as np
+
+from keras_seq.data.feed import fed
 
 PAD, BOS, EOS = 0, 1, 2
 CELL = 1.1  # rows whose labels differ in length by less than this factor may stand in one batch
@@ -86,9 +86,8 @@ class Bucketed:
         columns = self._columns(epoch)
         for rows in self._batches(epoch, columns.lengths):
             inputs = {key: _padded(*column, rows) for key, column in columns.flat.items()}
-            both = inputs[self.shifted]  # BOS + ids + EOS
-            inputs[self.shifted] = np.where(both[:, 1:] == PAD, PAD, both[:, :-1])
-            yield inputs, both[:, 1:], (both[:, 1:] != PAD).astype(np.float32)
+            inputs[self.shifted], labels, weights = shifted(inputs[self.shifted])
+            yield inputs, labels, weights
 
     def dataset(self, epoch=0):
         """A `tf.data.Dataset` for `fit(..., steps_per_epoch=batches.steps, initial_epoch=epoch, shuffle=False)`.
@@ -98,18 +97,9 @@ class Bucketed:
         """
         import tensorflow as tf
 
-        def generate():
-            for number in itertools.count(epoch) if self.shuffle else [epoch]:
-                yield from self.epoch(number)
-
         spec = tf.TensorSpec((None, None), tf.int32)
         inputs = dict.fromkeys(self._columns(0).flat, spec)
-        data = tf.data.Dataset.from_generator(
-            generate, output_signature=(inputs, spec, tf.TensorSpec((None, None), tf.float32)))
-        options = tf.data.Options()
-        options.autotune.enabled = False  # with it an epoch now and then waits at its end for a timer
-        cardinality = tf.data.INFINITE_CARDINALITY if self.shuffle else self.steps
-        return data.apply(tf.data.experimental.assert_cardinality(cardinality)).prefetch(4).with_options(options)
+        return fed(self, epoch, (inputs, spec, tf.TensorSpec((None, None), tf.float32)))
 
     def _notes(self, dropped, max_length):
         notes = [f"{len(self._kept):,} rows in {self.steps:,} batches, {self.padding:.1%} of the tokens are padding"]
@@ -146,6 +136,22 @@ def _padded(flat, starts, rows):
     columns = np.arange(lengths.max())
     index = np.minimum(starts[rows][:, None] + columns, len(flat) - 1)  # (B, T)
     return np.where(columns < lengths[:, None], flat[index], PAD).astype(np.int32)
+
+
+def taught(texts):
+    """What a model that writes reads and should write, for lists of ids: BOS + ids, ids + EOS (B, T); and its weights.
+
+    Example:
+        >>> [x.tolist() for x in taught([[5], [6, 7]])]
+        [[[1, 5, 0], [1, 6, 7]], [[5, 2, 0], [6, 7, 2]], [[1.0, 1.0, 0.0], [1.0, 1.0, 1.0]]]
+    """
+    return shifted(_padded(*_flat(texts, True), np.arange(len(texts))))
+
+
+def shifted(both):
+    """The same for int32 (B, T + 1), BOS + ids + EOS, then PAD."""
+    labels = both[:, 1:]
+    return np.where(labels == PAD, PAD, both[:, :-1]), labels, (labels != PAD).astype(np.float32)
 
 
 def share_ends(tokens, steps):

@@ -4,6 +4,8 @@ import dataclasses
 
 import numpy as np
 
+from keras_seq.data.feed import fed
+
 
 @dataclasses.dataclass(frozen=True)
 class Changes:
@@ -95,22 +97,12 @@ class ClipBatches:
 
     def dataset(self, epoch=0):
         """A `tf.data.Dataset` as that of `Bucketed`: endless with `shuffle`, otherwise one epoch long."""
-        import itertools
-
         import tensorflow as tf
-
-        def generate():
-            for number in itertools.count(epoch) if self.shuffle else [epoch]:
-                yield from self.epoch(number)
 
         frames = tf.TensorSpec((None, self.window, *self.clips[0].shape[1:], 1), tf.float32)
         row = tf.TensorSpec((None, self.window), tf.int32), tf.TensorSpec((None, self.window), tf.float32)
         inputs = {"frames": frames, "length": tf.TensorSpec((None,), tf.int32)}
-        data = tf.data.Dataset.from_generator(generate, output_signature=(inputs, *row))
-        options = tf.data.Options()
-        options.autotune.enabled = False
-        cardinality = tf.data.INFINITE_CARDINALITY if self.shuffle else self.steps
-        return data.apply(tf.data.experimental.assert_cardinality(cardinality)).prefetch(4).with_options(options)
+        return fed(self, epoch, (inputs, *row))
 
 
 # --- changes ------------------------------------------------------------------------------------------------------

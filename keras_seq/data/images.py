@@ -118,6 +118,11 @@ def shown(picture, size, background=WHITE):
     return rgba[..., :3] * alpha + (1 - alpha) * np.asarray(background, "float32") / 255
 
 
+def drawn_by(content):
+    """A number from 0 to 1 that follows from bytes: the same ones are always in the same split."""
+    return int.from_bytes(hashlib.sha256(content).digest()[:4]) / 2**32
+
+
 def grey(image):
     """Colours float (..., 3) as brightness (..., 1), by the weights of ITU-R BT.601.
 
@@ -239,7 +244,7 @@ def split_captions(rows, valid=0.05, test=0.1):
     valid = 0 if "valid" in named else valid
     parts = {"train": [], "valid": [], "test": []}
     for row in rows:
-        share = int.from_bytes(hashlib.sha256(pathlib.Path(row.path).name.encode()).digest()[:4]) / 2**32
+        share = drawn_by(pathlib.Path(row.path).name.encode())
         drawn = "test" if share < test else "valid" if share < test + valid else "train"
         parts[row.split if row.split in ("valid", "test") else drawn].append(row)
     if empty := next((name for name, part in parts.items() if not part), None):

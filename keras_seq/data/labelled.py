@@ -1,8 +1,8 @@
 """Batches of rows of ids with what a model should answer: once for a row, or for each of its words."""
 
-import itertools
-
 import numpy as np
+
+from keras_seq.data.feed import fed
 
 PAD, EOS, UNK = 0, 2, 3
 
@@ -46,17 +46,7 @@ class ByLength:
 
     def dataset(self, epoch=0):
         """A `tf.data.Dataset`: with `shuffle` endless, from `epoch` on; without, one epoch long."""
-        import tensorflow as tf
-
-        def generate():
-            for number in itertools.count(epoch) if self.shuffle else [epoch]:
-                yield from self.epoch(number)
-
-        data = tf.data.Dataset.from_generator(generate, output_signature=described(self.spec()))
-        options = tf.data.Options()
-        options.autotune.enabled = False  # with it an epoch now and then waits at its end for a timer
-        cardinality = tf.data.INFINITE_CARDINALITY if self.shuffle else self.steps
-        return data.apply(tf.data.experimental.assert_cardinality(cardinality)).prefetch(4).with_options(options)
+        return fed(self, epoch, described(self.spec()))
 
 
 def described(spec):

@@ -1,15 +1,14 @@
 """Batches of pictures with captions or labels for `fit`, each picture seen a little differently every time."""
 
 import dataclasses
-import itertools
 import math
 
 import numpy as np
 
+from keras_seq.data.batches import taught
+from keras_seq.data.feed import fed
 from keras_seq.data.images import shown
 from keras_seq.data.labelled import described
-
-PAD, BOS, EOS = 0, 1, 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,20 +99,9 @@ class Pictures:
         if self.shuffle:
             stored = tf.TensorSpec((None, *self.pictures.shape[1:]), tf.uint8)
             row = stored, inputs, *rest, tf.TensorSpec((2,), tf.int32)
-            data = tf.data.Dataset.from_generator(lambda: self.onwards(epoch), output_signature=row)
-            data = data.map(self.seen, num_parallel_calls=2, deterministic=True)
-        else:
-            image = tf.TensorSpec((None, self.size, self.size, self.channels), tf.float32)
-            row = self.joined(image, inputs), *rest
-            data = tf.data.Dataset.from_generator(lambda: self.epoch(epoch), output_signature=row)
-        options = tf.data.Options()
-        options.autotune.enabled = False  # with it an epoch now and then waits at its end for a timer
-        cardinality = tf.data.INFINITE_CARDINALITY if self.shuffle else self.steps
-        return data.apply(tf.data.experimental.assert_cardinality(cardinality)).prefetch(4).with_options(options)
-
-    def onwards(self, epoch):
-        """The stored batches of an epoch and of all that follow."""
-        return (batch for number in itertools.count(epoch) for batch in self.raw(number))
+            return fed(self, epoch, row, self.raw, self.seen)
+        image = tf.TensorSpec((None, self.size, self.size, self.channels), tf.float32)
+        return fed(self, epoch, (self.joined(image, inputs), *rest))
 
 
 def as_arrays(part):
@@ -153,12 +141,8 @@ class PictureBatches(Pictures):
     def beside(self, rows, random):
         """{"target" (B, T)}, labels (B, T) and weights (B, T) of some rows."""
         chosen = [self.captions[i][random.integers(len(self.captions[i])) if self.shuffle else 0] for i in rows]
-        both = np.zeros((len(rows), max(map(len, chosen)) + 2), "int32")
-        for line, ids in zip(both, chosen):
-            line[: len(ids) + 2] = [BOS, *ids, EOS]
-        labels = both[:, 1:]
-        target = np.where(labels == PAD, PAD, both[:, :-1])
-        return {"target": target}, labels, (labels != PAD).astype("float32")
+        target, labels, weights = taught(chosen)
+        return {"target": target}, labels, weights
 
     def spec(self):
         text = (None, None)

@@ -1,8 +1,8 @@
 """Windows of a series as batches for `fit`: what is read, and what comes after it."""
 
-import itertools
-
 import numpy as np
+
+from keras_seq.data.feed import fed
 
 
 class SeriesWindows:
@@ -84,14 +84,6 @@ class SeriesWindows:
         """A `tf.data.Dataset`: with `shuffle` endless, from `epoch` on; without, one epoch long."""
         import tensorflow as tf
 
-        def generate():
-            for number in itertools.count(epoch) if self.shuffle else [epoch]:
-                yield from self.epoch(number)
-
         one = self.window(self.starts[:1])
         spec = tf.nest.map_structure(lambda x: tf.TensorSpec((None, *x.shape[1:]), x.dtype), one)
-        data = tf.data.Dataset.from_generator(generate, output_signature=spec)
-        options = tf.data.Options()
-        options.autotune.enabled = False  # with it an epoch now and then waits at its end for a timer
-        cardinality = tf.data.INFINITE_CARDINALITY if self.shuffle else self.steps
-        return data.apply(tf.data.experimental.assert_cardinality(cardinality)).prefetch(4).with_options(options)
+        return fed(self, epoch, spec)

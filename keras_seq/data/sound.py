@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from keras_seq.data.batches import BOS, EOS, PAD, share_ends
+from keras_seq.data.batches import EOS, PAD, share_ends, taught
+from keras_seq.data.feed import fed
 from keras_seq.data.video import ENDINGS as VIDEO
 from keras_seq.data.video import read_align
 
@@ -269,35 +270,22 @@ class SoundBatches:
         sound = np.zeros((len(rows), length.max()), "float32")
         for line, each in zip(sound, sounds):
             line[: len(each)] = samples(each)
-        inputs, size = {"sound": sound, "length": length}, max(map(len, texts)) + 2
-        both = np.full((len(rows), size), PAD, "int32")  # BOS + ids + EOS
-        for line, ids in zip(both, texts):
-            line[: len(ids) + 2] = [BOS, *ids, EOS]
-        labels = both[:, 1:]
-        if not self.written:
-            labels = np.where(labels == EOS, PAD, labels)[:, : max(size - 2, 1)]
-            return inputs, labels, np.ones(len(rows), "float32")
-        inputs["target"] = np.where(labels == PAD, PAD, both[:, :-1])
-        return inputs, labels, (labels != PAD).astype("float32")
+        inputs, (target, labels, weights) = {"sound": sound, "length": length}, taught(texts)
+        if self.written:
+            return {**inputs, "target": target}, labels, weights
+        labels = np.where(labels == EOS, PAD, labels)[:, : max(labels.shape[1] - 1, 1)]
+        return inputs, labels, np.ones(len(rows), "float32")
 
     def dataset(self, epoch=0):
         """A `tf.data.Dataset` as that of `Bucketed`: endless with `shuffle`, otherwise one epoch long."""
         import tensorflow as tf
-
-        def generate():
-            for number in itertools.count(epoch) if self.shuffle else [epoch]:
-                yield from self.epoch(number)
 
         ids = tf.TensorSpec((None, None), tf.int32)
         inputs = {"sound": tf.TensorSpec((None, None), tf.float32), "length": tf.TensorSpec((None,), tf.int32)}
         if self.written:
             inputs["target"] = ids
         weights = tf.TensorSpec((None, None) if self.written else (None,), tf.float32)
-        data = tf.data.Dataset.from_generator(generate, output_signature=(inputs, ids, weights))
-        options = tf.data.Options()
-        options.autotune.enabled = False
-        cardinality = tf.data.INFINITE_CARDINALITY if self.shuffle else self.steps
-        return data.apply(tf.data.experimental.assert_cardinality(cardinality)).prefetch(4).with_options(options)
+        return fed(self, epoch, (inputs, ids, weights))
 
 
 def faster(sound, speed):

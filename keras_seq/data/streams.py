@@ -1,8 +1,8 @@
 """Batches of pieces of one long row of ids, for language models."""
 
-import itertools
-
 import numpy as np
+
+from keras_seq.data.feed import fed
 
 
 class Stream:
@@ -66,13 +66,5 @@ class Stream:
         """A `tf.data.Dataset`: with `shuffle` endless, from `epoch` on; without, one epoch long."""
         import tensorflow as tf
 
-        def generate():
-            for number in itertools.count(epoch) if self.shuffle else [epoch]:
-                yield from self.epoch(number)
-
         spec = tf.TensorSpec((None, self.length), tf.int32)
-        data = tf.data.Dataset.from_generator(generate, output_signature=({"target": spec}, spec))
-        options = tf.data.Options()
-        options.autotune.enabled = False  # with it an epoch now and then waits at its end for a timer
-        cardinality = tf.data.INFINITE_CARDINALITY if self.shuffle else self.steps
-        return data.apply(tf.data.experimental.assert_cardinality(cardinality)).prefetch(4).with_options(options)
+        return fed(self, epoch, ({"target": spec}, spec))

@@ -48,8 +48,7 @@ class LiteRTFile:
 
     def written(self, items, signature="text"):
         """The texts that a signature gives as bytes, for items {name: array}."""
-        rows = [self.run(signature, **item)["utf8"][0] for item in items]
-        return [bytes(row[row > 0].astype("uint8")).decode() for row in rows]
+        return [spelled(self.run(signature, **item)["utf8"][0]) for item in items]
 
     def ids(self, texts, name):
         """Texts as rows of the input `name`, with the vocabulary that lies in the file."""
@@ -80,6 +79,11 @@ class LiteRTFile:
         if name not in files:
             raise ValueError(f"Expected {name} inside {self.path}; got {sorted(files) or 'no files'}. Export it again.")
         return files[name]
+
+
+def spelled(row, errors="strict"):
+    """The text of a row of bytes, 0 after its end; `errors` as of `bytes.decode`."""
+    return bytes(row[row > 0].astype("uint8")).decode(errors=errors)
 
 
 class LiteRTRunner(LiteRTFile):

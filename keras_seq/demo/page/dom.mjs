@@ -54,3 +54,25 @@ export function colour(label, labels) {
     ? COLOURS[place]
     : `hsl(${(137.5 * place) % 360} 60% ${[40, 30, 48][place % 3]}%)`;
 }
+
+/** A place for a file: what is dropped there is taken, a click or a key opens the dialogue of the input `file`. */
+export function dropPlace(view, what, file, take) {
+  const drop = h(
+    "label",
+    {
+      class: "drop",
+      for: "input",
+      tabindex: 0,
+      onkeydown: (event) => ["Enter", " "].includes(event.key) && file.click(),
+    },
+    view,
+    h("span", { class: "hint" }, what, h("u", {}, "choose a file")),
+  );
+  drop.addEventListener("dragover", (event) => (event.preventDefault(), drop.classList.add("over")));
+  drop.addEventListener("dragleave", () => drop.classList.remove("over"));
+  drop.addEventListener(
+    "drop",
+    (event) => (event.preventDefault(), drop.classList.remove("over"), take(event.dataTransfer.files[0])),
+  );
+  return drop;
+}

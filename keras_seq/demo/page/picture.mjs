@@ -1,5 +1,5 @@
 // A picture is read: dropped, chosen, pasted, or one of the samples. Shown: a caption and where it looked, or labels.
-import { h, percent } from "./dom.mjs";
+import { dropPlace, h, percent } from "./dom.mjs";
 import { fitted } from "./resize.mjs";
 import { bars, merged, words } from "./show.mjs";
 
@@ -55,23 +55,7 @@ export function picture(page) {
     looks.replaceChildren(lookedAt(view, current.bitmap, weights, words(page.model.pieces(found.tokens.data))));
   }
 
-  const drop = h(
-    "label",
-    {
-      class: "drop",
-      for: "input",
-      tabindex: 0,
-      onkeydown: (event) => ["Enter", " "].includes(event.key) && file.click(),
-    },
-    view,
-    h("span", { class: "hint" }, "Drop a picture here, paste it, or ", h("u", {}, "choose a file")),
-  );
-  drop.addEventListener("dragover", (event) => (event.preventDefault(), drop.classList.add("over")));
-  drop.addEventListener("dragleave", () => drop.classList.remove("over"));
-  drop.addEventListener(
-    "drop",
-    (event) => (event.preventDefault(), drop.classList.remove("over"), take(event.dataTransfer.files[0])),
-  );
+  const drop = dropPlace(view, "Drop a picture here, paste it, or ", file, take);
   document.addEventListener("paste", (event) => take([...(event.clipboardData?.files ?? [])][0]));
   const chips = page.samples.map((sample, i) =>
     h(

@@ -1,5 +1,5 @@
 // A sound is read: dropped, chosen, recorded, or one of the samples. Shown: what is said in it.
-import { h } from "./dom.mjs";
+import { dropPlace, h } from "./dom.mjs";
 import { blob } from "./picture.mjs";
 
 const FULL = "#2563eb"; // of the wave
@@ -62,23 +62,7 @@ export function sound(page) {
   }
 
   const button = h("button", { type: "button", class: "chip", onclick: record }, "Record");
-  const drop = h(
-    "label",
-    {
-      class: "drop",
-      for: "input",
-      tabindex: 0,
-      onkeydown: (event) => ["Enter", " "].includes(event.key) && file.click(),
-    },
-    view,
-    h("span", { class: "hint" }, "Drop a sound here, or ", h("u", {}, "choose a file")),
-  );
-  drop.addEventListener("dragover", (event) => (event.preventDefault(), drop.classList.add("over")));
-  drop.addEventListener("dragleave", () => drop.classList.remove("over"));
-  drop.addEventListener(
-    "drop",
-    (event) => (event.preventDefault(), drop.classList.remove("over"), take(event.dataTransfer.files[0])),
-  );
+  const drop = dropPlace(view, "Drop a sound here, or ", file, take);
   const set = async (sample) => take(await blob(sample.sound), sample);
   const chips = page.samples.map((sample, i) =>
     h("button", { class: "chip", type: "button", onclick: () => set(sample) }, sample.wanted ?? `sample ${i + 1}`),
