@@ -30,11 +30,12 @@ class Config:
     crop: str = ""  # left,top,width,height of the part of the picture to look at, in its own pixels; the lips of GRID's first speaker: 112,188,96,48
     rate: float = 25.0  # frames a second: clips of another rate are brought to it
     window: int = 75  # frames that the model sees at once; longer clips are read piece by piece
-    quiet: str = "none,sil,sp"  # labels that mean nothing; the first is that of frames without a span
+    quiet: str = "none,sil,sp"  # labels that mean nothing, as the frames without a span: all are one, named as the first
     filters: int = 16  # of the first convolution; the second has twice, the third three times as many
     dim: int = 192  # width of the vector of a frame
     layers: int = 2  # over time
     units: int = 96  # of the LSTM, each way
+    members: int = 1  # models that learn apart and answer together: two gain a point, and take twice as long
     heads: int = 4  # of the Transformer
     mlp_dim: int = 512  # inside its feed-forward
     dropout: float = 0.3  # clips are few
@@ -57,7 +58,7 @@ class Config:
     def __post_init__(self):
         if self.crop and (len(self.crop.split(",")) != 4 or not self.crop.replace(",", "").isdecimal()):
             raise ValueError(f"expected --crop left,top,width,height, got {self.crop!r}: for example 80,170,160,80")
-        for name in ("height", "width", "rate", "window", "filters", "dim", "layers", "units", "batch", "clips"):
+        for name in ("height", "width", "rate", "window", "filters", "dim", "layers", "units", "members", "batch", "clips"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"expected --{name} above 0, got {getattr(self, name)}")
 
@@ -151,13 +152,13 @@ def quiet(config):
 
 
 def label_names(config, clips):
-    """The labels, in order; the first is that of frames without a span."""
+    """The labels, in order; the first is that of frames in which nothing is."""
     found = {span.label for clip in clips for span in clip.spans}
-    return [quiet(config)[0], *sorted(found - {quiet(config)[0]})]
+    return [quiet(config)[0], *sorted(found - set(quiet(config)))]
 
 
 def numbers(config, names, clip, frames):
-    """The label of each frame as a place in `names`; what training has never seen is as good as no span."""
+    """The label of each frame as a place in `names`; what is quiet, or training has never seen, is as no span."""
     from keras_seq.data import frame_labels
 
     places = {name: i for i, name in enumerate(names)}
@@ -174,18 +175,22 @@ def model(config, assets):
     from keras_seq import layers, models, training
 
     dtype = keras.config.dtype_policy()
-    encoder = layers.ClipEncoder(
-        config.dim, [config.filters * i for i in (1, 2, 3)], causal=config.causal, dropout=config.dropout / 4,
-        dtype=dtype, name="encoder",
-    )  # fmt: skip
-    common = {
-        "num_classes": len(assets["labels"]), "encoder": encoder, "frame_shape": (config.height, config.width, 1),
-        "causal": config.causal, "dropout": config.dropout, "num_layers": config.layers,
-    }  # fmt: skip
-    if config.model == "transformer":
-        net = models.TransformerTagger(**common, num_heads=config.heads, mlp_dim=config.mlp_dim, window=config.window)
-    else:
-        net = models.RecurrentTagger(**common, units=config.units)
+
+    def member():
+        encoder = layers.ClipEncoder(
+            config.dim, [config.filters * i for i in (1, 2, 3)], causal=config.causal, dropout=config.dropout / 4,
+            dtype=dtype, name="encoder",
+        )  # fmt: skip
+        common = {
+            "num_classes": len(assets["labels"]), "encoder": encoder, "frame_shape": (config.height, config.width, 1),
+            "causal": config.causal, "dropout": config.dropout, "num_layers": config.layers,
+        }  # fmt: skip
+        if config.model == "transformer":
+            return models.TransformerTagger(**common, num_heads=config.heads, mlp_dim=config.mlp_dim, window=config.window)
+        return models.RecurrentTagger(**common, units=config.units)
+
+    members = [member() for _ in range(config.members)]
+    net = models.TaggerCommittee(members) if len(members) > 1 else members[0]
     schedule = training.WarmupCosine(config.learning_rate, config.warmup, config.epochs * assets["epoch"]["steps"])
     optimizer = training.AdamW(schedule, weight_decay=0.01, global_clipnorm=config.clip)
     net.compile(optimizer, training.TokenCrossEntropy(config.label_smoothing))
@@ -287,8 +292,7 @@ def scores(config, assets, expected, found):
     """Accuracies and segment F1 in percent, of labels as places, a list a clip."""
     from keras_seq.data import aligned_scores
 
-    nothing = [i for i, name in enumerate(assets["labels"]) if name in quiet(config)]
-    found = aligned_scores(expected, found, nothing)
+    found = aligned_scores(expected, found, quiet=[0])
     return {
         "frame accuracy": found["all"],
         "accuracy where something is": found["speaking"],
