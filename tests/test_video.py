@@ -257,7 +257,7 @@ def films(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("flags", [["--model", "lstm"], ["--causal", "--model", "transformer"]],
+@pytest.mark.parametrize("flags", [["--model", "lstm"], ["--causal", "--model", "transformer", "--members", "2"]],
                          ids=["lstm", "live_transformer"])  # fmt: skip
 def test_the_app_learns_and_answers(films, tmp_path, capsys, monkeypatch, flags):
     monkeypatch.chdir(tmp_path)

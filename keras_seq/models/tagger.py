@@ -245,6 +245,7 @@ class TaggerCommittee(HasMembers, Model):
     def __init__(self, members, **kwargs):
         super().__init__(**kwargs)
         self.members = list(members)
+        self.names = [f"member_{i}" for i in range(len(self.members))]
         self.built = True
 
     def call(self, inputs, training=False, mask=None):
@@ -252,10 +253,11 @@ class TaggerCommittee(HasMembers, Model):
         return each if training else ops.mean(each, axis=1)
 
     def start(self, batch=1):
-        """The state before the first frame: that of each member."""
-        return [member.start(batch) for member in self.members]
+        """The state before the first frame: {"member_0": that of the first, ...}."""
+        return {name: member.start(batch) for name, member in zip(self.names, self.members)}
 
     def step(self, frames, index, state):
         """Frames (B, T, *frame_shape) at positions index .. index+T-1 -> logits (B, T, C) and the new state."""
-        logits, states = zip(*(member.step(frames, index, own) for member, own in zip(self.members, state)))
-        return ops.mean(ops.stack(logits), axis=0), list(states)
+        found = {name: member.step(frames, index, state[name]) for name, member in zip(self.names, self.members)}
+        logits = ops.stack([own for own, _ in found.values()])
+        return ops.mean(logits, axis=0), {name: own for name, (_, own) in found.items()}
