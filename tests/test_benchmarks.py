@@ -120,6 +120,26 @@ def test_the_benchmark_of_the_pipeline_trains_on_equal_batches():
     assert pipeline.row(found)[-2:] == ["**missed**", "20.0% **missed**"]
 
 
+# ---------- scale ----------
+
+
+def test_the_benchmark_of_scale_tells_when_a_quality_was_reached_and_draws_it():
+    from benchmarks import scale
+    from keras_seq import plots
+
+    def run(sizes, seconds):
+        slow = sizes["width"] / 64
+        curve = [[i * seconds / 4, 8 - i / slow] for i in range(1, 5)]
+        return {"tokens_a_second": 1000 / slow, "megabytes": 10 * slow, "weights": sizes["width"], "curve": curve}
+
+    found = scale.measure(["width"], 60.0, run)["width"]
+    assert [row["loss"] for row in found] == [8 - 4 * 64 / row["size"] for row in found]
+    assert [row["seconds_to_quality"] for row in found] == [60.0, None, None, None]
+    assert scale.time_to(7.5, [[10.0, 8.0], [20.0, 7.0]]) == 15.0
+    assert "| width D | 640 | 640 | 100 | 100 | 7.600 | not reached |" in scale.table({"width": found})
+    assert plots.png(scale.plot({"width": found}))[:4] == b"\x89PNG"
+
+
 # ---------- an accelerator ----------
 
 
