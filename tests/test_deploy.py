@@ -291,6 +291,18 @@ def test_a_tflite_needs_no_keras(exported):
     assert python(TFLITE, paths["f32"], json.dumps(TEXTS)) == keras_text(model)
 
 
+@pytest.mark.parametrize("name", ["f32", "int8"])
+def test_files_ask_for_no_newer_runtime_than_they_need(exported, name):
+    """LiteRT 1.1 runs them: of its kernels FULLY_CONNECTED has version 12 and no other that they use one above 4."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.Model.GetRootAsModel(exported("transformer", "rotary")[1][name].read_bytes(), 0)
+    codes = [model.OperatorCodes(i) for i in range(model.OperatorCodesLength())]
+    linear = schema.BuiltinOperator.FULLY_CONNECTED
+    assert max(code.Version() for code in codes if code.BuiltinCode() == linear) <= 12
+    assert max(code.Version() for code in codes if code.BuiltinCode() != linear) <= 4
+
+
 # ---------- text ----------
 
 

@@ -203,7 +203,8 @@ class ByteCodec:
         pieces, sizes = tf.gather(self.piece, self._walk(x)[self.longest :]), _size(x)
         begins = [sizes[self.longest - k :][:BLOCK] for k in (4, 3, 2, 1)]
         character = tf.stack([tf.equal(size, k) for size, k in zip(begins, (4, 3, 2, 1))], 1)
-        character = tf.pad(character, [[0, 0], [self.longest - 4, 0]])
+        none = tf.zeros((BLOCK, self.longest - 4), "bool")  # not tf.pad: of bools it asks for a runtime of late 2025
+        character = tf.concat([none, character], 1)
         return tf.where(character & tf.equal(pieces, self.nothing), self.unknown, pieces)
 
     def _walk(self, x):
