@@ -1,12 +1,14 @@
 """Export: the SavedModel and the .tflite write what Keras writes, with builtin ops only, or nothing is put in place."""
 
 import functools
+import importlib.metadata
 import io
 import itertools
 import json
 import os
 import subprocess
 import sys
+import venv
 import zipfile
 from pathlib import Path
 
@@ -15,6 +17,7 @@ import numpy as np
 import pytest
 import sentencepiece
 import tensorflow as tf
+from packaging.requirements import Requirement
 
 from keras_seq import deploy
 from keras_seq.decoding import generate
@@ -243,21 +246,21 @@ def test_a_long_source_is_cut_and_ends_in_eos(exported):
 # ---------- processes that have less installed ----------
 
 
-def python(code, *argv):
+def python(code, *argv, executable=sys.executable):
     env = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2", "PYTHONPATH": str(ROOT) if "keras_seq" in code[:40] else ""}
     done = subprocess.run(
-        [sys.executable, "-c", code, *map(str, argv)], cwd="/", env=env, capture_output=True, text=True, timeout=120
+        [executable, "-c", code, *map(str, argv)], cwd="/", env=env, capture_output=True, text=True, timeout=600
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 
 
 SAVED = """
-import json, sys
+import importlib.util, json, sys
 import tensorflow as tf
 loaded = tf.saved_model.load(sys.argv[1])
 found = loaded.signatures["generate"](texts=tf.constant(json.loads(sys.argv[2])))["text"].numpy()
-assert not {"keras_seq", "sentencepiece", "tensorflow_text"} & set(sys.modules)
+assert not any(map(importlib.util.find_spec, ("keras_seq", "sentencepiece", "tensorflow_text")))
 print(json.dumps([text.decode() for text in found]))
 """
 
@@ -269,11 +272,35 @@ print(json.dumps(found))
 """
 
 
+@pytest.fixture(scope="module")
+def clean_python(tmp_path_factory):
+    """The python of a new virtual environment in which tensorflow is, with what it requires and nothing else."""
+    folder = tmp_path_factory.mktemp("venv")
+    venv.create(folder)
+    site = next(folder.glob("lib/python*/site-packages"))
+    for found in required("tensorflow"):
+        for top in {file.parts[0] for file in found.files} - {"..", "__pycache__"}:
+            if not (site / top).exists():
+                (site / top).symlink_to(found.locate_file(top))
+    return folder / "bin" / "python"
+
+
+def required(name, known=()):
+    """A distribution and all that it requires here, extras aside."""
+    found = {name: importlib.metadata.distribution(name)}
+    for line in found[name].requires or []:
+        wanted = Requirement(line)
+        if wanted.name not in {*known, *found} and (wanted.marker is None or wanted.marker.evaluate({"extra": ""})):
+            found |= {part.name: part for part in required(wanted.name, {*known, *found})}
+    return list(found.values())
+
+
 @pytest.mark.parametrize(("family", "kind"), [("transformer", "rotary"), ("none", "gru")])
-def test_a_saved_model_needs_tensorflow_alone(exported, family, kind):
+def test_a_saved_model_needs_tensorflow_alone(exported, clean_python, family, kind):
     model, paths = exported(family, kind)
     beams = 3 if (family, kind) in WITH_BEAMS else 1
-    assert python(SAVED, paths["saved_model"], json.dumps(TEXTS)) == keras_text(model, beams)
+    found = python(SAVED, paths["saved_model"], json.dumps(TEXTS), executable=clean_python)
+    assert found == keras_text(model, beams)
 
 
 def test_saved_model_cli_shows_the_signatures(exported):
