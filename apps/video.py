@@ -35,7 +35,6 @@ class Config:
     dim: int = 192  # width of the vector of a frame
     layers: int = 2  # over time
     units: int = 96  # of the LSTM, each way
-    members: int = 1  # models that learn apart and answer together: two gain a point, and take twice as long
     heads: int = 4  # of the Transformer
     mlp_dim: int = 512  # inside its feed-forward
     dropout: float = 0.3  # clips are few
@@ -58,7 +57,7 @@ class Config:
     def __post_init__(self):
         if self.crop and (len(self.crop.split(",")) != 4 or not self.crop.replace(",", "").isdecimal()):
             raise ValueError(f"expected --crop left,top,width,height, got {self.crop!r}: for example 80,170,160,80")
-        for name in ("height", "width", "rate", "window", "filters", "dim", "layers", "units", "members", "batch", "clips"):
+        for name in ("height", "width", "rate", "window", "filters", "dim", "layers", "units", "batch", "clips"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"expected --{name} above 0, got {getattr(self, name)}")
 
@@ -175,22 +174,18 @@ def model(config, assets):
     from keras_seq import layers, models, training
 
     dtype = keras.config.dtype_policy()
-
-    def member():
-        encoder = layers.ClipEncoder(
-            config.dim, [config.filters * i for i in (1, 2, 3)], causal=config.causal, dropout=config.dropout / 4,
-            dtype=dtype, name="encoder",
-        )  # fmt: skip
-        common = {
-            "num_classes": len(assets["labels"]), "encoder": encoder, "frame_shape": (config.height, config.width, 1),
-            "causal": config.causal, "dropout": config.dropout, "num_layers": config.layers,
-        }  # fmt: skip
-        if config.model == "transformer":
-            return models.TransformerTagger(**common, num_heads=config.heads, mlp_dim=config.mlp_dim, window=config.window)
-        return models.RecurrentTagger(**common, units=config.units)
-
-    members = [member() for _ in range(config.members)]
-    net = models.TaggerCommittee(members) if len(members) > 1 else members[0]
+    encoder = layers.ClipEncoder(
+        config.dim, [config.filters * i for i in (1, 2, 3)], causal=config.causal, dropout=config.dropout / 4,
+        dtype=dtype, name="encoder",
+    )  # fmt: skip
+    common = {
+        "num_classes": len(assets["labels"]), "encoder": encoder, "frame_shape": (config.height, config.width, 1),
+        "causal": config.causal, "dropout": config.dropout, "num_layers": config.layers,
+    }  # fmt: skip
+    if config.model == "transformer":
+        net = models.TransformerTagger(**common, num_heads=config.heads, mlp_dim=config.mlp_dim, window=config.window)
+    else:
+        net = models.RecurrentTagger(**common, units=config.units)
     schedule = training.WarmupCosine(config.learning_rate, config.warmup, config.epochs * assets["epoch"]["steps"])
     optimizer = training.AdamW(schedule, weight_decay=0.01, global_clipnorm=config.clip)
     net.compile(optimizer, training.TokenCrossEntropy(config.label_smoothing))
@@ -292,7 +287,8 @@ def scores(config, assets, expected, found):
     """Accuracies and segment F1 in percent, of labels as places, a list a clip."""
     from keras_seq.data import aligned_scores
 
-    found = aligned_scores(expected, found, quiet=[0])
+    nothing = [i for i, name in enumerate(assets["labels"]) if name in quiet(config)]
+    found = aligned_scores(expected, found, nothing)
     return {
         "frame accuracy": found["all"],
         "accuracy where something is": found["speaking"],

@@ -5,9 +5,8 @@ import json
 import keras
 import numpy as np
 import pytest
-from keras import ops
 
-from keras_seq import layers, models, training
+from keras_seq import layers, models
 from tests import checks
 from tests.checks import array, close, normal
 
@@ -18,12 +17,6 @@ def clips(causal, **options):
     return layers.ClipEncoder(12, filters=(3, 5), sizes=(3, 5), causal=causal, dropout=0.1, **options)
 
 
-def committee(encoder, shape, causal):
-    """Members of two families; the encoder is given to the first, and a twin of it to the second."""
-    twin = type(encoder).from_config(encoder.get_config())
-    return models.TaggerCommittee([STACKS["lstm"](encoder, shape, causal), STACKS["transformer"](twin, shape, causal)])
-
-
 STACKS = {
     "transformer": lambda encoder, shape, causal: models.TransformerTagger(
         CLASSES, encoder, shape, causal, num_heads=3, num_layers=2, mlp_dim=17, window=5),
@@ -32,14 +25,13 @@ STACKS = {
     "lstm": lambda encoder, shape, causal: models.RecurrentTagger(CLASSES, encoder, shape, causal, units=11),
     "gru": lambda encoder, shape, causal: models.RecurrentTagger(
         CLASSES, encoder, shape, causal, units=11, num_layers=1, cell="gru"),
-    "committee": committee,
 }  # fmt: skip
 FRAMES = {
     "clips": (clips, (H, W, C), normal(B, T, H, W, C)),
     "words": (lambda _: layers.TokenEmbedding(V, 12), (), np.random.default_rng(3).integers(1, V, (B, T), "int32")),
     "series": (lambda _: layers.Linear(12), (C,), normal(B, T, C)),
 }
-CASES = [("transformer", "clips"), ("alibi", "series"), ("lstm", "clips"), ("gru", "words"), ("committee", "clips")]
+CASES = [("transformer", "clips"), ("alibi", "series"), ("lstm", "clips"), ("gru", "words")]
 every_case = pytest.mark.parametrize(("stack", "kind"), CASES, ids=["_".join(case) for case in CASES])
 made = {}
 
@@ -139,22 +131,10 @@ def test_a_config_makes_the_same_model_again(kind):
 
 
 def test_models_compose_and_reload_in_a_fresh_process(tmp_path):
-    made_ = {"_".join(case): tagger(*case, True)[:2] for case in (CASES[0], CASES[3], CASES[4])}
+    made_ = {"_".join(case): tagger(*case, True)[:2] for case in (CASES[0], CASES[3])}
     checks.reload_in_fresh_process(
         {name: (checks.functional(model, frames), [frames]) for name, (model, frames) in made_.items()}, tmp_path
     )
-
-
-def test_members_of_a_committee_learn_apart_and_answer_together():
-    model, frames, whole = tagger("committee", "clips", False)
-    first, second = (array(checks.call(member, frames)) for member in model.members)
-    close(whole, (first + second) / 2, 1e-5)
-    labels = np.random.default_rng(5).integers(0, CLASSES, (B, T), "int32")
-    loss = training.TokenCrossEntropy()
-    model.compile(keras.optimizers.SGD(0.0), loss)
-    logits = ops.convert_to_tensor(np.stack([first, second], axis=1))
-    each = model.compute_loss(None, labels, logits, training=True)
-    close(each, (array(loss(labels, first)) + array(loss(labels, second))) / 2, 1e-5)
 
 
 def test_the_encoder_keeps_the_laws_of_layers():

@@ -8,7 +8,7 @@ import pytest
 from apps import video
 from apps.data import FOLDER, load_video, moving_digits, video_pack
 from keras_seq import plots
-from keras_seq.data import Changes, ClipBatches, Span, frame_labels, read_clips, read_frames, runs, segment_f1
+from keras_seq.data import Changes, Clip, ClipBatches, Span, frame_labels, read_clips, read_frames, runs, segment_f1
 from keras_seq.data.clips import spliced
 from keras_seq.data.video import at_rate, averages
 
@@ -257,7 +257,7 @@ def films(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("flags", [["--model", "lstm"], ["--causal", "--model", "transformer", "--members", "2"]],
+@pytest.mark.parametrize("flags", [["--model", "lstm"], ["--causal", "--model", "transformer"]],
                          ids=["lstm", "live_transformer"])  # fmt: skip
 def test_the_app_learns_and_answers(films, tmp_path, capsys, monkeypatch, flags):
     monkeypatch.chdir(tmp_path)
@@ -274,6 +274,14 @@ def test_the_app_learns_and_answers(films, tmp_path, capsys, monkeypatch, flags)
         assert video.APP.run(["export", "--tolerance", "100"]) == 0
         report = json.loads((tmp_path / "saved_models/video/report.json").read_text())
         assert all(row["max_difference_step"] < 1e-4 for row in report["results"] if row["name"] == "f32")
+
+
+def test_labels_that_mean_nothing_are_one():
+    config = video.Config(quiet="sil,sp", rate=10.0)
+    clip = Clip("a.mp4", [Span(0.0, 0.1, "sp"), Span(0.1, 0.2, "red"), Span(0.2, 0.3, "sil")])
+    names = video.label_names(config, [clip])
+    assert names == ["sil", "red"]
+    assert video.numbers(config, names, clip, range(4)) == [0, 1, 0, 0]
 
 
 def test_long_clips_are_read_in_pieces():

@@ -1,7 +1,6 @@
 """What every model is."""
 
 import keras
-from keras import ops
 
 
 class Model(keras.Model):
@@ -48,24 +47,3 @@ class HasEncoder:
     def from_config(cls, config, custom_objects=None):
         encoder = keras.saving.deserialize_keras_object(config["encoder"], custom_objects)
         return cls(**{**config, "encoder": encoder})
-
-
-class HasMembers:
-    """What committees share: members that learn apart, each from its own loss, and answer together.
-
-    While it trains `call` gives the outputs of each member (B, M, ...), whose losses are averaged.
-    """
-
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        loss = super().compute_loss
-        if not training:
-            return loss(x, y, y_pred, sample_weight, training)
-        return sum(loss(x, y, part, sample_weight, training) for part in ops.unstack(y_pred, axis=1)) / y_pred.shape[1]
-
-    def get_config(self):
-        return {**super().get_config(), "members": [keras.saving.serialize_keras_object(m) for m in self.members]}
-
-    @classmethod
-    def from_config(cls, config, custom_objects=None):
-        members = [keras.saving.deserialize_keras_object(m, custom_objects) for m in config["members"]]
-        return cls(**{**config, "members": members})

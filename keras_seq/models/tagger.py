@@ -12,7 +12,7 @@ from keras_seq.layers import masks
 from keras_seq.layers.core import Dropout, Linear, register
 from keras_seq.layers.recurrent import RecurrentEncoder
 from keras_seq.layers.transformer import TransformerEncoder, grown
-from keras_seq.models.base import HasEncoder, HasMembers, Model
+from keras_seq.models.base import HasEncoder, Model
 
 
 class Tagger(HasEncoder, Model):
@@ -214,50 +214,3 @@ class RecurrentTagger(Tagger):
 
     def run(self, x, index, state=None, mask=None):
         return (self.over(x, x_mask=mask), None) if state is None else self.over.step(x, state)
-
-
-@register
-class TaggerCommittee(HasMembers, Model):
-    """Taggers that learn apart and answer together, by the mean of their logits: their mistakes partly cancel.
-
-    It reads what its members read, and has their `start` and `step` where they are causal.
-
-    Args:
-        members: taggers of the same classes and frames.
-
-    Call arguments:
-        inputs: see `Tagger`.
-
-    Returns:
-        logits (B, T, C); while it trains (B, M, T, C), those of each member, whose losses are averaged.
-
-    Reference: Hansen and Salamon 1990.
-
-    Example:
-
-    >>> import numpy as np
-    >>> from keras_seq import layers, models
-    >>> members = [models.RecurrentTagger(7, layers.TokenEmbedding(23, 12), units=11) for _ in range(2)]
-    >>> tuple(models.TaggerCommittee(members)(np.ones((2, 5), "int32")).shape)
-    (2, 5, 7)
-    """
-
-    def __init__(self, members, **kwargs):
-        super().__init__(**kwargs)
-        self.members = list(members)
-        self.names = [f"member_{i}" for i in range(len(self.members))]
-        self.built = True
-
-    def call(self, inputs, training=False, mask=None):
-        each = ops.stack([member(inputs, mask=mask) for member in self.members], axis=1)
-        return each if training else ops.mean(each, axis=1)
-
-    def start(self, batch=1):
-        """The state before the first frame: {"member_0": that of the first, ...}."""
-        return {name: member.start(batch) for name, member in zip(self.names, self.members)}
-
-    def step(self, frames, index, state):
-        """Frames (B, T, *frame_shape) at positions index .. index+T-1 -> logits (B, T, C) and the new state."""
-        found = {name: member.step(frames, index, state[name]) for name, member in zip(self.names, self.members)}
-        logits = ops.stack([own for own, _ in found.values()])
-        return ops.mean(logits, axis=0), {name: own for name, (_, own) in found.items()}
