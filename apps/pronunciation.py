@@ -181,16 +181,31 @@ def pronounce(config, model, assets, words, **options):
     """
     from keras_seq.decoding import generate_rows
 
+    words = in_letters(words, assets["letters"], config.max_length)
     tokenizer = tokenizer_of(assets)
-    words = [word.lower() for word in words]
-    for word in words:
-        odd = sorted(set(word) - set(assets["letters"]))
-        if odd or len(word) >= config.max_length:
-            got = f"{odd[0]!r} in {word[:40]!r}" if odd else f"{len(word)} letters"
-            what = f"words of fewer than {config.max_length} letters, of {''.join(assets['letters'])}"
-            raise ValueError(f"expected {what}, got {got}: give one word a line")
     found = generate_rows(model, tokenizer.encode(words), config.max_length, batch=256, **options)
     return [[(score, tokenizer.decode([ids])[0]) for score, ids in results] for results in found]
+
+
+def in_letters(words, letters, limit):
+    """Words in small letters.
+
+    Raises:
+        ValueError: for a letter that is none of `letters`, and for a word of `limit` letters or more.
+    """
+    words = [word.lower() for word in words]
+    for word in words:
+        odd = sorted(set(word) - set(letters))
+        if odd or len(word) >= limit:
+            got = f"{odd[0]!r} in {word[:40]!r}" if odd else f"{len(word)} letters"
+            what = f"words of fewer than {limit} letters, of {''.join(letters)}"
+            raise ValueError(f"expected {what}, got {got}: give one word a line")
+    return words
+
+
+def reads(card, words):
+    """Words as an exported file wants them."""
+    return in_letters(words, card["letters"], card["source_length"])
 
 
 def predict(config, model, assets, words, **options):
@@ -273,7 +288,10 @@ def export(config, model, assets, folder, examples, options):
     report = deploy.export_checked(
         model, tokenizer_of(assets).model_proto, folder, [row["word"] for row in chosen],
         options.source_length, options.max_length, beams=options.beams, length_penalty=0.0,
-        card={"app": "pronunciation", "config": dataclasses.asdict(config), "source": "a word in small letters"},
+        card={
+            "app": "pronunciation", "config": dataclasses.asdict(config), "text": "a word in small letters",
+            "letters": assets["letters"],
+        },
         metric=lambda found: words_right([(row["pronunciations"], said) for row, said in zip(chosen, found)]),
         metric_name="% of words right", **options.settings(), sentences=options.words,
     )  # fmt: skip
@@ -286,7 +304,7 @@ def words_right(rows):
 
 APP = App(
     "pronunciation", Config, data, model, predict, evaluate, preview, export,
-    predict_options=Predict, export_options=Export, example="WORD",
+    predict_options=Predict, export_options=Export, example="WORD", reads=reads,
     about="The dictionary is CMUdict (Carnegie Mellon University, BSD style): General American, with many names.",
 )  # fmt: skip
 

@@ -154,6 +154,10 @@ def test_the_exported_files_answer_from_the_letters(trained, capsys):
     assert run("predict", "bad", " ", "dab", "--exported") == 0
     said = LiteRTRunner(folder / "model_int8.tflite").text(["bad", "dab"])
     assert capsys.readouterr().out == f"{said[0]}\n\n{said[1]}\n"
+    assert run("predict", "BAD", "--exported") == 0
+    assert capsys.readouterr().out == f"{said[0]}\n"
+    assert run("predict", "bad2", "--exported") == 2
+    assert "expected words of fewer than 8 letters, of abdeg, got '2' in 'bad2'" in capsys.readouterr().err
     assert run("predict", "bad", "--exported", "--beams", "4") == 2
     assert "expected --beams 1 with --exported, got 4" in capsys.readouterr().err
     assert run("predict", "bad", "--exported", "--results", "2") == 2

@@ -117,6 +117,7 @@ class App:
         read: `read(config, path) -> examples`, for `evaluate --input FILE`, or None.
         demo: `demo(config, model, assets, examples) -> dict`, called at export: what `keras_seq.demo` says a page may
             show beside what the exported file tells of itself. Or None: a plain page.
+        reads: `reads(card, texts) -> texts` as an exported file wants them, ValueError for odd ones; or None.
         predict_options, export_options: dataclasses whose fields become flags, like those of Config.
         monitor, mode: the metric (of `fit`, or a scalar of the preview) that says which weights are best, or several,
             of which the first that is there does; "min" or "max".
@@ -136,6 +137,7 @@ class App:
     export: collections.abc.Callable | None = None
     read: collections.abc.Callable | None = None
     demo: collections.abc.Callable | None = None
+    reads: collections.abc.Callable | None = None
     predict_options: type | None = None
     export_options: type | None = None
     monitor: str | tuple[str, ...] = "val_loss"

@@ -34,6 +34,7 @@ def answering(app, folder: Path, given: dict):
         raise UserError(f"expected a file that answers with a text or a label, got {path}: leave --exported out")
 
     def answers(texts: list[str]) -> list:
+        texts = app.reads(card, texts) if app.reads else texts
         found = [file.run(signature, utf8=file.utf8(text, signature)) for text in texts]
         return [readable(outputs, names) for outputs in found]
 

@@ -17,7 +17,7 @@ export function text(page) {
   const output = h("div", { id: "output", class: "output", "aria-live": "polite" });
   const beside = h("p", { class: "note", id: "beside" });
   const more = h("div", { id: "more" });
-  const { signatures } = page.model;
+  const { signatures, card } = page.model;
   const outputs = Object.values(signatures.text.outputs),
     shapes = outputs.map(({ shape }) => shape.length);
   page.shows.kind ??= "utf8" in signatures.text.outputs ? "text" : Math.max(...shapes) > 2 ? "tags" : "labels";
@@ -25,7 +25,8 @@ export function text(page) {
   let last = 0;
 
   async function read() {
-    const value = input.value.trim(),
+    const typed = input.value.trim(),
+      value = card.letters ? typed.toLowerCase() : typed,
       sample = page.samples.find((one) => one.text === value),
       now = ++last;
     if (!value) return clear();
@@ -38,13 +39,14 @@ export function text(page) {
     });
   }
 
-  /** Says so where the text is longer than the file reads. */
+  /** Says so where the text is longer than the file reads, or has a letter that it has never seen. */
   function note(value, found) {
     const room = signatures.text.inputs.utf8.shape[1],
       ids = found.utf8 ? found.source : found.tokens;
     const long =
       new TextEncoder().encode(value).length > room || (ids && Array.from(ids.data).indexOf(2) === ids.shape[1] - 1);
-    cut.textContent = long ? "Longer than this model reads: the end was left out." : "";
+    const odd = card.letters && [...value].find((letter) => !card.letters.includes(letter));
+    cut.textContent = long ? "Longer than this model reads: the end was left out." : odd ? `It knows no “${odd}”.` : "";
   }
 
   function clear() {
