@@ -1,10 +1,13 @@
-"""Time and memory of attention over the length: full, in chunks, sparse and projective. Prints a table, or JSON.
+"""Time and memory of attention over the length: full, in chunks, sparse, projective, and others' beside them.
 
-    KERAS_BACKEND=tensorflow python benchmarks/attention_length.py --lengths 512 2048 4096 --kinds full chunked
+    python -m benchmarks attention_length                       # minutes on one thread
+    python -m benchmarks attention_length --lengths 512 2048 4096 --kinds full chunked torch
 
-One self-attention layer with 8 heads of 64, batch 1, float32, one thread; each row runs in a process of its own. Times
-are CPU milliseconds of the best run; memory is how far the peak of the process rises above what it was before the first
-run (a small layer may hide in memory that was there already).
+One self-attention layer with 8 heads of 64, batch 1, float32, one thread, its projections included; each row runs in a
+process of its own. `products` is what cannot be spared: the same matrix products, no softmax between them. Ours run on
+the backend of KERAS_BACKEND; `jax` and `jax_chunked` are ours on jax. Times are CPU milliseconds of the best run.
+Memory is how far the peak of the process rises above what it was before the first run; a small layer may hide in memory that
+was there already.
 """
 
 import argparse
@@ -27,6 +30,50 @@ KINDS = {
     "projective": ("projective", {"slots": 256, "max_length": 8192}),
     "projective_features": ("projective", {"features": 16}),
 }
+JAX = {"jax": KINDS["full"], "jax_chunked": KINDS["chunked"]}
+PEERS = {"products": "tensorflow", "keras": "tensorflow", "torch": "torch", **dict.fromkeys(JAX, "jax")}  # backends
+
+
+def made(kind):
+    """A layer: x (1, L, D) -> (1, L, D)."""
+    if kind in ("products", "keras", "torch"):
+        return globals()[f"{kind}_layer"]()
+    from keras_seq.layers import attention, sparse
+
+    name, options = (KINDS | JAX)[kind]
+    return attention.get({"name": name, **options}, sparse.SELF_ATTENTIONS, num_heads=HEADS)
+
+
+def products_layer():
+    """The matrix products of attention alone: projections, scores, and scores times values."""
+    from keras_seq import layers
+
+    class Products(layers.MultiHeadAttention):
+        def attend(self, q, kv, *_):
+            return self.output(self.scores(q, kv["k"]) @ kv["v"]), None
+
+    return Products(HEADS)
+
+
+def keras_layer():
+    import keras
+
+    layer = keras.layers.MultiHeadAttention(HEADS, DIM // HEADS)
+    return lambda x: layer(x, x)
+
+
+def torch_layer():
+    """torch's projections around its scaled_dot_product_attention."""
+    import torch
+
+    into, out = torch.nn.Linear(DIM, 3 * DIM), torch.nn.Linear(DIM, DIM)
+
+    def attend(x):
+        q, k, v = into(x).reshape(*x.shape[:2], 3, HEADS, -1).permute(2, 0, 3, 1, 4)
+        y = torch.nn.functional.scaled_dot_product_attention(q, k, v)
+        return out(y.transpose(1, 2).reshape(x.shape))
+
+    return attend
 
 
 def compiled(layer, backward):
@@ -61,6 +108,7 @@ def compiled(layer, backward):
 def one_thread():
     """Keeps every backend to one thread, before anything has run."""
     os.environ.update(OMP_NUM_THREADS="1", XLA_FLAGS="--xla_cpu_multi_thread_eigen=false", TF_CPP_MIN_LOG_LEVEL="3")
+    os.environ.update(MKL_NUM_THREADS="1")
     if os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow":
         import tensorflow as tf
 
@@ -91,10 +139,7 @@ def measure(kind, length, runs):
     import numpy as np
     from keras import ops
 
-    from keras_seq.layers import attention, sparse
-
-    name, options = KINDS[kind]
-    layer = attention.get({"name": name, **options}, sparse.SELF_ATTENTIONS, num_heads=HEADS)
+    layer = made(kind)
     x = ops.convert_to_tensor(np.random.default_rng(0).normal(size=(1, length, DIM)).astype("float32"))
     layer(x[:, :1])
     start = peak()
@@ -104,8 +149,9 @@ def measure(kind, length, runs):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    every = [*KINDS, *PEERS]
+    parser.add_argument("--kinds", nargs="+", choices=every, default=every)
     parser.add_argument("--lengths", nargs="+", type=int, default=[512, 2048, 8192])
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--json", action="store_true", help='print {kind: {length: {"forward_ms": ...}}} instead')
@@ -133,6 +179,7 @@ NUMBERS = ("forward_ms", "forward_mb", "both_ms", "both_mb")
 def in_own_process(kind, length, runs):
     """`measure` in a process whose memory nothing else has used."""
     env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    env |= {"KERAS_BACKEND": PEERS[kind]} if kind in PEERS else {}
     job = [sys.executable, __file__, "--only", "--kinds", kind, "--lengths", str(length), "--runs", str(runs)]
     done = subprocess.run(job, env=env, check=True, capture_output=True, text=True)
     return json.loads(done.stdout.splitlines()[-1])
