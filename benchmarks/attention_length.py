@@ -6,8 +6,8 @@
 One self-attention layer with 8 heads of 64, batch 1, float32, one thread, its projections included; each row runs in a
 process of its own. `products` is what cannot be spared: the same matrix products, no softmax between them. Ours run on
 the backend of KERAS_BACKEND; `jax` and `jax_chunked` are ours on jax. Times are CPU milliseconds of the best run.
-Memory is how far the peak of the process rises above what it was before the first run; a small layer may hide in memory that
-was there already.
+Memory is how far the peak of the process rises above what it was before the first run; a small layer may hide in
+memory that was there already.
 """
 
 import argparse
