@@ -152,13 +152,14 @@ def described(config):
 
 @functools.lru_cache(maxsize=4096)
 def sound_of(path, rate):
-    """The sound int16 (N,) of a file, or of a prompt by its name."""
+    """The sound int16 (N,) of a file, or of a prompt by its name; a quarter of a second at least, or silence follows."""
+    import numpy as np
+
     from apps.data import load_speech, speech_pack
     from keras_seq.data import read_sound
 
-    if path.startswith(speech_pack.NAME):
-        return load_speech(rate)[1](path)
-    return read_sound(path, rate)
+    sound = load_speech(rate)[1](path) if path.startswith(speech_pack.NAME) else read_sound(path, rate)
+    return np.pad(sound, (0, max(rate // 4 - len(sound), 0)))
 
 
 def read_rows(config, rows):
@@ -245,7 +246,7 @@ def heard(config, model, assets, sounds, beams=1):
             found[i] = ids
     texts = [[] for _ in sounds]
     for (i, _), text in zip(pieces, texts_of(assets, found)):
-        texts[i] += [text] if text else []
+        texts[i] += [text.strip()] if text.strip() else []
     return [" ".join(parts) for parts in texts]
 
 

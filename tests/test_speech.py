@@ -263,6 +263,9 @@ def test_predict_writes_what_it_hears_and_draws_when(trained, tmp_path, capsys):
     assert f"when what was heard: {tmp_path / 'heard' / 'stereo.png'}" in err
     with Image.open(tmp_path / "heard" / "stereo.png") as picture:
         assert picture.width > 1000
+    save(tmp_path / "click.wav", tones[:80], 16000)
+    assert APP.run([*command[:-1], str(tmp_path / "click.wav")]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 1
     assert APP.run(["predict", "--output", str(trained), str(tmp_path / "none.wav")]) == 2
     assert "found nothing" in capsys.readouterr().err.splitlines()[-1]
 
