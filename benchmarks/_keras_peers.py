@@ -108,15 +108,16 @@ class HubTransformer(Encoded):
         return self.embedding(self.norms[1](y), reverse=True), *map(list, zip(*states))
 
     def generate(self, source, length, sampler):
-        """Ids (B, length) that follow BOS, by one of KerasHub's samplers; caches are used as its own models use them."""
+        """Ids (B, length) that follow BOS, by one of KerasHub's samplers; caches are used as in its own models."""
         (rows, size), heads = ops.shape(source), self.options["num_heads"]
+        head_dim = self.options["dim"] // heads
         x, mask = self.embed(source), ops.not_equal(source, 0)
         x = x + self.positions(x)
         for layer in self.encoders:
             x = layer(x, padding_mask=mask)
         x = self.norms[0](x)
         own, cross = (
-            [ops.zeros((rows, 2, n, heads, self.options["dim"] // heads)) for _ in self.decoders] for n in (length, size)
+            [ops.zeros((rows, 2, places, heads, head_dim)) for _ in self.decoders] for places in (length, size)
         )  # fmt: skip
         prompt = ops.concatenate([ops.ones((rows, 1), "int32"), ops.zeros((rows, length), "int32")], axis=1)
         cross = self.step(prompt[:, :1], 0, x, mask, own, cross, first=0)[2]

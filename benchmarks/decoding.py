@@ -4,9 +4,9 @@
     python -m benchmarks decoding                               # some minutes on one thread
     python -m benchmarks decoding --cases "greedy, batch 1" --rounds 3
 
-A Transformer with 4 + 4 layers of 256 and 8,000 pieces reads 32 ids and writes 32, the encoder included. One thread; all
-rivals in turn; CPU time, which other work on the machine changes least, and wall time. Before that all of them have to
-write the same ids, and CTranslate2 has to give a random target the same scores; its int8 is timed for information only.
+A Transformer with 4 + 4 layers of 256 and 8,000 pieces reads 32 ids and writes 32, the encoder included. One thread;
+all rivals in turn; CPU time, which other work on the machine changes least, and wall time. Before that all of them have
+to write the same ids, and CTranslate2 to give a random target the same scores; its int8 is timed for information only.
 
 "ours" is what `generate` comes to when a shape comes often, compiled by XLA; "ours, plain" is how it begins.
 """
