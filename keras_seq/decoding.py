@@ -60,8 +60,10 @@ def generate(
     check(jit_compile=jit_compile, **options)
     inputs = {name: ops.convert_to_tensor(value) for name, value in inputs.items()}
     batch = int(next(iter(inputs.values())).shape[0])
-    noise = np.random.default_rng(seed).random((max_length, batch * results), dtype="float32")
-    noise = ops.convert_to_tensor(noise) if temperature > 0 else None
+    noise = None
+    if temperature > 0:
+        drawn = np.random.default_rng(seed).random((max_length, batch * results), dtype="float32")
+        noise = ops.convert_to_tensor(drawn)
     return compiled(model, tuple(options.items()), jit_compile)(inputs, noise)
 
 
