@@ -94,6 +94,43 @@ class HubTransformer(Encoded):
             y = layer(y, x, encoder_padding_mask=mask, training=training)
         return self.norms[1](y)
 
+    def step(self, tokens, index, context, mask, own, cross, first=None):
+        """Tokens (B, T) at index -> logits (B, T, V) and the layers' caches; first=0 fills those of the context."""
+        y, states = self.embed(tokens), []
+        y = y + self.positions(y, start_index=index)
+        for layer, cache, memory in zip(self.decoders, own, cross):
+            y, *new = layer(
+                y, context, encoder_padding_mask=mask, self_attention_cache=cache,
+                self_attention_cache_update_index=index, cross_attention_cache=memory,
+                cross_attention_cache_update_index=first,
+            )  # fmt: skip
+            states.append(new)
+        return self.embedding(self.norms[1](y), reverse=True), *map(list, zip(*states))
+
+    def generate(self, source, length, sampler):
+        """Ids (B, length) that follow BOS, by one of KerasHub's samplers; caches are used as in its own models."""
+        (rows, size), heads = ops.shape(source), self.options["num_heads"]
+        head_dim = self.options["dim"] // heads
+        x, mask = self.embed(source), ops.not_equal(source, 0)
+        x = x + self.positions(x)
+        for layer in self.encoders:
+            x = layer(x, padding_mask=mask)
+        x = self.norms[0](x)
+        own, cross = (
+            [ops.zeros((rows, 2, places, heads, head_dim)) for _ in self.decoders] for places in (length, size)
+        )  # fmt: skip
+        prompt = ops.concatenate([ops.ones((rows, 1), "int32"), ops.zeros((rows, length), "int32")], axis=1)
+        cross = self.step(prompt[:, :1], 0, x, mask, own, cross, first=0)[2]
+        beams = getattr(sampler, "num_beams", 1)
+        x, mask, cross = keras.tree.map_structure(lambda part: ops.repeat(part, beams, axis=0), (x, mask, cross))
+
+        def following(prompt, cache, index):
+            last = ops.slice(prompt, (0, index - 1), (rows * beams, 1))
+            logits, cache, _ = self.step(last, index - 1, x, mask, cache, cross)
+            return ops.squeeze(logits, 1), None, cache
+
+        return sampler(following, prompt, own, index=1, mask=ops.equal(prompt, 1), model=self)[:, 1:]
+
     def give(self, ours):
         """Its weights into a TransformerSeq2Seq."""
         ours.source_embedding.set_weights(self.embedding.get_weights())

@@ -100,25 +100,37 @@ def compiled(model, source):
 
 def translators(model, source, folder):
     """{rival: function that writes a sentence} of CTranslate2."""
+    given = engines(model, folder, source)
+    return {
+        f"CTranslate2 {kind}{suffix}": lambda engine=given[kind], beams=beams: written(engine, source, beams, LENGTH)[0]
+        for kind, suffix, beams in (("float32", "", 1), ("int8", "", 1), ("int8", BEAM, BEAMS))
+    }
+
+
+def engines(model, folder, source):
+    """{"float32", "int8": CTranslate2's translator}, the first of which has to score as Keras does."""
     import ctranslate2
-    import numpy as np
 
     os.mkdir(folder)
     specification(model).save(folder)
-    words = [str(i) for i in source[0, :-1]] + ["</s>"]
-    rivals = {}
-    for kind, suffix, beams in (("float32", "", 1), ("int8", "", 1), ("int8", BEAM, BEAMS)):
-        engine = ctranslate2.Translator(folder, compute_type=kind, intra_threads=1, inter_threads=1)
-        if kind == "float32":
-            check_scores(model, engine, source, words)
+    one = {"intra_threads": 1, "inter_threads": 1}
+    found = {kind: ctranslate2.Translator(folder, compute_type=kind, **one) for kind in ("float32", "int8")}
+    check_scores(model, found["float32"], source[:1], words(source[0]))
+    return found
 
-        def run(engine=engine, beams=beams):
-            options = {"beam_size": beams, "max_decoding_length": LENGTH, "min_decoding_length": LENGTH}
-            found = engine.translate_batch([words], **options)[0].hypotheses[0]
-            return np.array([int(word) if word.isdigit() else SPECIAL.index(word) for word in found])
 
-        rivals[f"CTranslate2 {kind}{suffix}"] = run
-    return rivals
+def words(row):
+    """A row of ids, EOS at its end, as CTranslate2 reads it."""
+    return [str(i) for i in row[:-1]] + ["</s>"]
+
+
+def written(engine, source, beams, length):
+    """Ids (B, length) that CTranslate2 writes."""
+    import numpy as np
+
+    options = {"beam_size": beams, "max_decoding_length": length, "min_decoding_length": length}
+    found = [row.hypotheses[0] for row in engine.translate_batch([words(row) for row in source], **options)]
+    return np.array([[int(word) if word.isdigit() else SPECIAL.index(word) for word in row] for row in found])
 
 
 def check_scores(model, engine, source, words):

@@ -1,26 +1,48 @@
 """Compile a function of tensors for the backend in use: the one place that knows all three."""
 
+import collections
+
 import keras
 
+PATIENCE = 30  # calls of the same shapes, after which the seconds that XLA takes to compile begin to pay
 
-def compile(function, variables):
+
+def compile(function, variables, jit_compile=False):
     """`tf.function`, `jax.jit`, or plain torch without gradients.
 
     Args:
         function: of nests of tensors.
         variables: the Keras variables that it reads. jax.jit takes them as an argument, so that training after the
             first call is seen.
+        jit_compile: whether tensorflow compiles by XLA, which takes seconds for each new shape; "auto" does so for
+            shapes that have come `PATIENCE` times, unless there is an op that XLA does not know.
     """
-    return {"tensorflow": graph, "jax": jit, "torch": eager}[keras.backend.backend()](function, variables)
+    return {"tensorflow": graph, "jax": jit, "torch": eager}[keras.backend.backend()](function, variables, jit_compile)
 
 
-def graph(function, variables):
+def graph(function, variables, jit_compile=False):
     import tensorflow as tf
 
-    return tf.function(function, reduce_retracing=True, autograph=False)
+    plain = tf.function(function, reduce_retracing=True, autograph=False)
+    xla = tf.function(function, autograph=False, jit_compile=True)  # compiles each shape anyway
+    if jit_compile != "auto":
+        return xla if jit_compile else plain
+    calls, refused = collections.Counter(), set()
+
+    def run(*args):
+        shapes = tuple(tuple(x.shape) for x in tf.nest.flatten(args) if x is not None)
+        calls[shapes] += 1
+        if calls[shapes] > PATIENCE and shapes not in refused:
+            try:
+                return xla(*args)
+            except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError):  # an op that XLA does not know
+                refused.add(shapes)
+        return plain(*args)
+
+    return run
 
 
-def jit(function, variables):
+def jit(function, variables, jit_compile=True):
     import jax
 
     @jax.jit
@@ -31,7 +53,7 @@ def jit(function, variables):
     return lambda *args: pure([variable.value for variable in variables], *args)
 
 
-def eager(function, variables):
+def eager(function, variables, jit_compile=False):
     import torch
 
     return torch.no_grad()(function)

@@ -13,7 +13,7 @@ NEVER = -1e9
 
 def generate(
     model, inputs, max_length=64, beams=1, length_penalty=0.6, temperature=0.0, top_k=0, top_p=1.0,
-    results=1, seed=0, bos=BOS, eos=EOS, pad=PAD,
+    results=1, seed=0, bos=BOS, eos=EOS, pad=PAD, jit_compile="auto",
 ):  # fmt: skip
     """Write the best, or sampled, continuations of some inputs.
 
@@ -31,6 +31,8 @@ def generate(
         results: how many results for each input: the n best beams, or n samples.
         seed: of the samples, a number or several; the same seed gives the same tokens.
         bos, eos, pad: the tokens that begin, end and fill a sequence. After a prompt its last token is the first.
+        jit_compile: whether tensorflow compiles the loop by XLA, which takes seconds for a shape and makes a call up to
+            twice as fast; "auto" does so once that shape has come 30 times. Scores may change in their last digits.
 
     Returns:
         tokens int32 (B, results, max_length), without BOS, and scores float32 (B, results), the best beam first.
@@ -55,20 +57,24 @@ def generate(
         max_length=max_length, beams=beams, length_penalty=length_penalty, temperature=temperature,
         top_k=top_k, top_p=top_p, results=results, bos=bos, eos=eos, pad=pad,
     )  # fmt: skip
-    check(**options)
+    check(jit_compile=jit_compile, **options)
     inputs = {name: ops.convert_to_tensor(value) for name, value in inputs.items()}
     batch = int(next(iter(inputs.values())).shape[0])
-    noise = np.random.default_rng(seed).random((max_length, batch * results), dtype="float32")
-    noise = ops.convert_to_tensor(noise) if temperature > 0 else None
-    return compiled(model, tuple(options.items()))(inputs, noise)
+    noise = None
+    if temperature > 0:
+        drawn = np.random.default_rng(seed).random((max_length, batch * results), dtype="float32")
+        noise = ops.convert_to_tensor(drawn)
+    return compiled(model, tuple(options.items()), jit_compile)(inputs, noise)
 
 
-def check(max_length, beams, temperature, top_k, top_p, results, **_):
+def check(max_length, beams, temperature, top_k, top_p, results, jit_compile, **_):
     """Say what does not fit together before anything is compiled."""
     least = {"max_length": (max_length, 1), "beams": (beams, 1), "results": (results, 1), "top_k": (top_k, 0)}
     for name, (value, low) in least.items():
         if value < low:
             raise ValueError(f"{name} must be at least {low}; got {value}.")
+    if jit_compile not in (True, False, "auto"):
+        raise ValueError(f'jit_compile must be True, False or "auto"; got {jit_compile!r}.')
     if temperature < 0 or not 0 < top_p <= 1:
         raise ValueError(f"temperature must be 0 or more and top_p in (0, 1]; got {temperature} and {top_p}.")
     if temperature > 0 and beams > 1:
@@ -79,13 +85,14 @@ def check(max_length, beams, temperature, top_k, top_p, results, **_):
 
 def search(
     model, inputs, noise=None, max_length=64, beams=1, length_penalty=0.6, temperature=0.0, top_k=0, top_p=1.0,
-    results=1, bos=BOS, eos=EOS, pad=PAD,
+    results=1, bos=BOS, eos=EOS, pad=PAD, once=False,
 ):  # fmt: skip
     """`generate` as one pure function of tensors, to be traced by a compiler or an exporter.
 
     Args:
         noise: float32 (max_length, B * results), uniform in [0, 1): tokens are drawn with it; None for a beam search.
         temperature: a number above 0, or a scalar tensor.
+        once: whether work that all steps share is done before them; a file would hold its result beside the weights.
     """
     width = beams if noise is None else results
     batch = ops.shape(tree.flatten(inputs)[0])[0]
@@ -93,6 +100,8 @@ def search(
     memory, state = model.start(inputs, max_length)
     if width > 1:
         memory, state = tree.map_structure(lambda x: ops.repeat(x, width, axis=0), (memory, state))
+    if once and hasattr(model, "once"):
+        memory = {**memory, **model.once()}
 
     def choose(index, logits, score, done):
         if noise is not None:
@@ -227,16 +236,16 @@ def rank(tokens, score, length_penalty, results, pad):
 COMPILED = weakref.WeakKeyDictionary()  # model -> {options: compiled search}; graphs hold variables, not the model
 
 
-def compiled(model, options):
+def compiled(model, options, jit_compile):
     """The search for these options, compiled for the backend in use."""
     functions, reference = COMPILED.setdefault(model, {}), weakref.ref(model)
 
     def run(inputs, noise):
-        return search(reference(), inputs, noise, **dict(options))
+        return search(reference(), inputs, noise, **dict(options), once=True)
 
-    if options not in functions:
-        functions[options] = compilation.compile(run, model.variables)
-    return functions[options]
+    if (options, jit_compile) not in functions:
+        functions[options, jit_compile] = compilation.compile(run, model.variables, jit_compile)
+    return functions[options, jit_compile]
 
 
 def stream(model, ids, length, context=256, piece=16, seed=0, **options):

@@ -73,6 +73,23 @@ def test_other_weights_are_found_out():
         training_step.agree(training_step.ours(RECURRENT), peer, None, data)
 
 
+# ---------- decoding ----------
+
+
+def test_decoding():
+    """`measure` itself asserts that all exact rivals write the same ids."""
+    pytest.importorskip("ctranslate2")
+    from benchmarks import decoding
+
+    options = {**TRANSFORMER, "dropout": 0.0}
+    found = decoding.measure(options, rows=2, beams=3, rounds=1, length=5)
+    assert {"ours", "ours, plain", "KerasHub", "KerasHub, XLA", decoding.EXACT} <= set(found["times"])
+    assert all(numbers["cpu"] > 0 for numbers in found["times"].values())
+    assert "| beam 4, batch 1 | ours | CTranslate2 float32 |" in decoding.table({"beam 4, batch 1": found})
+    with pytest.raises(AssertionError, match="another"):
+        decoding.first_calls({"ours": lambda: [[5]], "CTranslate2 int8": lambda: [[6]], "another": lambda: [[7]]})
+
+
 # ---------- the start ----------
 
 

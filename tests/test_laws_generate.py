@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_seq import generate
+from keras_seq import compilation, generate
 from keras_seq.decoding import BOS, EOS, PAD
 from keras_seq.models import RecurrentSeq2Seq, TransformerSeq2Seq
 from tests import checks
@@ -228,17 +228,61 @@ def test_what_was_compiled_sees_new_weights():
 
 
 def test_a_model_is_traced_once_for_each_shape():
-    class Counting(Mock):
-        traced = 0
-
-        def start(self, inputs, length=None):
-            Counting.traced += 1
-            return super().start(inputs, length)
-
     mock = Counting()
     for shift in range(3):
         generate(mock, source(shift, 4), max_length=L, beams=2)
-    assert Counting.traced == (3 if keras.backend.backend() == "torch" else 1)  # torch compiles nothing
+    assert mock.traced == (3 if keras.backend.backend() == "torch" else 1)  # torch compiles nothing
+
+
+class Counting(Mock):
+    """Counts how often it is traced."""
+
+    def __init__(self):
+        super().__init__()
+        self.traced = 0
+
+    def start(self, inputs, length=None):
+        self.traced += 1
+        return super().start(inputs, length)
+
+
+@pytest.mark.tensorflow
+def test_a_shape_that_comes_often_is_compiled_by_xla(monkeypatch):
+    monkeypatch.setattr(compilation, "PATIENCE", 2)
+    mock = Counting()
+    traced = []
+    for shifts in [(0, 4)] * 4 + [(0, 4, 5)] * 2:
+        tokens, scores = generate(mock, source(*shifts), max_length=L, beams=2)
+        traced.append(mock.traced)
+    assert traced == [1, 1, 2, 2, 3, 3]
+    plain = generate(mock, source(0, 4, 5), max_length=L, beams=2, jit_compile=False)
+    for found, expected in zip(generate(mock, source(0, 4, 5), max_length=L, beams=2, jit_compile=True), plain):
+        close(found, expected, 1e-5)
+
+
+@pytest.mark.tensorflow
+def test_what_xla_cannot_compile_goes_on_as_a_graph(monkeypatch):
+    import tensorflow as tf
+
+    monkeypatch.setattr(compilation, "PATIENCE", 1)
+    words = compilation.graph(lambda x: (x + 1, tf.strings.length(tf.strings.as_string(x))), [], "auto")
+    for _ in range(3):
+        x, lengths = words(tf.constant([9, 99]))
+        assert array(x).tolist() == [10, 100]
+        assert array(lengths).tolist() == [1, 2]
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        compilation.graph(lambda x: tf.strings.length(tf.strings.as_string(x)), [], True)(tf.constant([9]))
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("name", ["transformer", "lstm"])
+@pytest.mark.parametrize("options", [{}, {"beams": 3, "results": 2}, {"temperature": 1.0, "top_k": 5}], ids=str)
+def test_xla_writes_the_same(name, options):
+    model = checks.shake(models()[name])
+    batch = {"source": np.random.default_rng(2).integers(4, 23, (3, 7), "int32")}
+    plain, xla = (generate(model, batch, max_length=5, jit_compile=jit, **options) for jit in (False, True))
+    np.testing.assert_array_equal(array(xla[0]), array(plain[0]))
+    close(xla[1], plain[1], 1e-4)
 
 
 @pytest.mark.parametrize(
@@ -251,6 +295,7 @@ def test_a_model_is_traced_once_for_each_shape():
         ({"temperature": 1.0, "top_p": 0.0}, "top_p in"),
         ({"temperature": 1.0, "beams": 2}, "draws nothing"),
         ({"temperature": 1.0, "top_k": -1}, "top_k must be at least 0"),
+        ({"jit_compile": "always"}, "jit_compile must be True, False or"),
     ],
 )
 def test_options_that_do_not_fit_together(options, says):

@@ -54,12 +54,15 @@ class TokenEmbedding(keras.layers.Layer):
     def call(self, tokens):
         return ops.cast(lookup(self.table, tokens), self.compute_dtype) * self.dim**0.5
 
-    def logits(self, x):
-        """x (B, T, D) -> (B, T, V), the product of x with every token's vector."""
+    def logits(self, x, turned=None):
+        """x (B, T, D) -> (B, T, V), the product of x with every token's vector; `turned` is made here if not given."""
         shape = ops.shape(x)
-        table = ops.cast(self.table, x.dtype)
-        y = ops.matmul(ops.reshape(x, (-1, self.dim)), ops.transpose(table))
+        y = ops.matmul(ops.reshape(x, (-1, self.dim)), ops.cast(self.turned() if turned is None else turned, x.dtype))
         return ops.reshape(y, (*shape[:-1], self.vocab_size))
+
+    def turned(self):
+        """The table as `logits` multiplies with it, (D, V): a loop makes it once, before its first step."""
+        return ops.transpose(ops.cast(self.table, self.compute_dtype))
 
     def compute_output_shape(self, tokens_shape):
         return (*tokens_shape, self.dim)

@@ -137,8 +137,8 @@ class RecurrentCaptioner(Captioner):
         mean = ops.mean(regions, axis=1) if mask is None else mean_of(regions, mask)  # (B, D)
         return regions, mask, [dict.fromkeys(self.decoder.parts, mean) for _ in self.decoder.layers]
 
-    def logits(self, x):
-        return self.target_embedding.logits(self.to_embedding(self.dropout(x)))
+    def vectors(self, x):
+        return self.to_embedding(self.dropout(x))
 
 
 def mean_of(x, mask):

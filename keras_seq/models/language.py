@@ -60,7 +60,7 @@ class LanguageModel(Writer):
 
     def step(self, tokens, index, memory, state):
         x, state = self.run(self.target_embedding(tokens), index, memory, state)
-        return self.logits(x), state
+        return self.logits(x, memory), state
 
     def empty(self, batch, length):
         """The state before anything was read."""
@@ -74,8 +74,8 @@ class LanguageModel(Writer):
         """The stack over time: x (B, T, D) at index .. index+T-1 after the prompt -> (B, T, E) and the new state."""
         raise NotImplementedError
 
-    def logits(self, x):
-        return self.target_embedding.logits(self.dropout(x))
+    def vectors(self, x):
+        return self.dropout(x)
 
     def attention_weights(self, inputs):
         """None: there is no source to look at."""
@@ -155,7 +155,7 @@ class TransformerLanguageModel(LanguageModel):
 
         What is written stands after the longest prompt of the batch, and counts on from the end of its own.
         """
-        if not memory:
+        if "read" not in memory:
             return masks.positions(size), None, 0
         read = memory["read"]  # (B, S)
         batch, before = ops.shape(read)
@@ -223,5 +223,5 @@ class RecurrentLanguageModel(LanguageModel):
     def run(self, x, index, memory, state):
         return self.over.step(x, state)
 
-    def logits(self, x):
-        return super().logits(x if self.to_embedding is None else self.to_embedding(x))
+    def vectors(self, x):
+        return super().vectors(x if self.to_embedding is None else self.to_embedding(x))

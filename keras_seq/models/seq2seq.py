@@ -41,11 +41,19 @@ class Writer(Model):
     def step(self, tokens, index, memory, state):
         """tokens int32 (B, T) at positions index .. index+T-1 -> logits (B, T, V) and the new state."""
         x, state = self.decoder.step(self.target_embedding(tokens), index, memory, state)
-        return self.logits(x), state
+        return self.logits(x, memory), state
 
-    def logits(self, x):
-        """Decoder outputs (B, T, D) -> (B, T, V)."""
-        return self.target_embedding.logits(x)
+    def logits(self, x, memory):
+        """Decoder outputs (B, T, U) -> (B, T, V)."""
+        return self.target_embedding.logits(self.vectors(x), memory.get("turned"))
+
+    def vectors(self, x):
+        """Decoder outputs (B, T, U) -> (B, T, D), to be compared with the vectors of all tokens."""
+        return x
+
+    def once(self):
+        """What a loop may add to `memory`: work that all steps share."""
+        return {"turned": self.target_embedding.turned()}
 
     def call(self, inputs, training=None):  # not named, `fit` would not say that it trains, and nothing drop out
         return self.step(inputs["target"], 0, *self.start(inputs))[0]
@@ -215,6 +223,6 @@ class RecurrentSeq2Seq(Seq2Seq):
         x = self.source_embedding(source)
         return self.encoder(x, return_state=True, x_mask=masks.padding_mask(source))
 
-    def logits(self, x):
+    def vectors(self, x):
         x = self.dropout(x)
-        return self.target_embedding.logits(x if self.to_embedding is None else self.to_embedding(x))
+        return x if self.to_embedding is None else self.to_embedding(x)
