@@ -66,7 +66,8 @@ class LayerNormalization(keras.layers.LayerNormalization):
 def normalized(x, gamma, beta, epsilon):
     """y = n gamma + beta, n = (x - mean) / sqrt(variance + epsilon) over the last axis, for x float32 (..., D).
 
-    With its gradient in few passes over x: dx = (dn - mean dn - n mean(n dn)) / sqrt(variance + epsilon), dn = dy gamma.
+    In few passes over x, and so its gradient: dx = (dn - mean dn - n mean(n dn)) / sqrt(variance + epsilon), where
+    dn = dy gamma.
     """
     import tensorflow as tf
 
