@@ -6,6 +6,7 @@ import pytest
 from keras import ops
 
 from keras_seq import layers
+from keras_seq.layers import core
 from keras_seq.models import RecurrentSeq2Seq, TransformerSeq2Seq
 from tests import checks
 from tests.checks import array, close, normal
@@ -217,6 +218,38 @@ def test_dropout_of_any_length():
     layer = layers.Dropout(0.5)
     drop = tf.function(lambda x: layer(x, training=True), input_signature=[tf.TensorSpec((None, None, 5))])
     assert {float(y) for y in array(drop(np.ones((11, 13, 5), "float32"))).ravel()} == {0.0, 2.0}
+
+
+def test_the_bits_of_dropout_know_nothing_of_each_other():
+    """Nor of those of the next draw, nor of where they stand: the hash mixes a counter."""
+    layer = layers.Dropout(0.3, seed=5)
+    first, second = (array(layer.draw(100_003)).view("uint8") for _ in range(2))
+    bits = np.stack([np.unpackbits(draw).reshape(-1, 32) for draw in (first, second)], axis=1).reshape(-1, 64)
+    bits = np.concatenate([bits[1:], bits[:-1]], axis=1) - 0.5  # beside those of the draw before
+    assert np.abs(bits.mean(axis=0)).max() < 0.01
+    likeness = 4 * bits.T @ bits / len(bits) - np.eye(128)
+    assert np.abs(likeness).max() < 0.02
+
+
+@pytest.mark.tensorflow  # elsewhere it is that of Keras
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+def test_layer_normalization_is_that_of_keras_and_so_are_its_gradients(dtype):
+    """The gradient in training is written by hand."""
+    import tensorflow as tf
+
+    found = []
+    for kind in (core.LayerNormalization, keras.layers.LayerNormalization):
+        layer = kind(epsilon=1e-5, dtype=dtype)
+        layer.build((None, None, 13))
+        checks.shake(layer, 7)
+        given = tf.constant(3 * checks.normal(5, 7, 13) + 2)
+        with tf.GradientTape() as tape:
+            tape.watch(given)
+            y = layer(given, training=True)
+            size = tf.reduce_sum(tf.cast(y, "float32") * checks.normal(5, 7, 13, seed=1))
+        found.append([y, *tape.gradient(size, [given, *(weight.value for weight in layer.trainable_weights)])])
+    close(*found, 1e-5 if dtype == "float32" else 2**-7)
+    assert layer.compute_dtype == found[0][0].dtype.name
 
 
 @pytest.mark.parametrize("rate", [-0.1, 1.0])

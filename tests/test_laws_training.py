@@ -1,5 +1,7 @@
 """What `fit` tells a model: that it trains. Dropout drops out then, and only then."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -112,6 +114,39 @@ def test_our_optimizers_are_those_of_keras(name):
     for theirs, ours in zip(*found.values(), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=2e-6)
     assert np.abs(found[training][0] - table).max() > 0.1
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("name", ["Adam", "AdamW"])
+def test_fit_runs_the_kernel_of_adam(name):
+    import tensorflow as tf
+
+    from keras_seq import training
+
+    weight = keras.Variable(np.ones((7, 5), "float32"))
+    optimizer = getattr(training, name)(0.1)
+    optimizer.build([weight])
+    step = tf.function(lambda gradient: optimizer.apply([gradient], [weight]))
+    kernels = [op.type for op in step.get_concrete_function(tf.ones((7, 5))).graph.get_operations()]
+    assert kernels.count("ResourceApplyAdam") == 1
+
+
+def test_cross_entropy_of_half_precision_is_near():
+    """The loss of bfloat16 is float32, its gradient bfloat16, and a probability too small for its digits counts."""
+    from keras_seq import training
+
+    logits = 3 * checks.normal(2, 5, 11)
+    logits[0, 0, 3] = -300
+    labels = np.random.default_rng(6).integers(0, 11, (2, 5)).astype("int32")
+    labels[0, 0] = 3
+    half = ops.cast(logits, "bfloat16")
+    ours, exact = training.TokenCrossEntropy(), ops.cast(half, "float32")
+    for first in (0, 1):  # with the odd one and without
+        loss = functools.partial(ours, labels[first:])
+        one, other = loss(half[first:]), loss(exact[first:])
+        assert keras.backend.standardize_dtype(one.dtype) == "float32"
+        assert float(one) == pytest.approx(float(other), rel=2**-8)
+        checks.close(checks.gradient(loss, half[first:]), checks.gradient(loss, exact[first:]), 2**-8)
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])

@@ -40,7 +40,7 @@ def attend(scores, values, mask=None, bias=None, dropout=None):
     if bias is not None:
         scores = scores + ops.cast(bias, "float32")
     if mask is not None:
-        scores = ops.where(mask, scores, MASKED)
+        scores = scores + ops.where(mask, 0.0, MASKED)  # the same for all layers of a stack: computed once
     alone = scores.shape[-1] == 1  # of one key, the softmax is 1; Keras warns of it
     weights = ops.cast(ops.ones_like(scores) if alone else ops.softmax(scores, axis=-1), values.dtype)
     y = ops.matmul(weights if dropout is None else dropout(weights), values)

@@ -6,6 +6,8 @@ The loop keeps c and the gates; the gradient's loop runs backwards and gives dz_
 one product over all steps, as are those that follow from dz: dW, db and dx. Everything is (T, B, ...) in here.
 """
 
+import functools
+
 import keras
 from keras import ops
 from keras.src import backend  # not public: the one loop that all backends have, and that an export replaces
@@ -69,9 +71,14 @@ def swap(x):
 def tick(z, h, c, recurrent):
     """One step: the new h and c (B, U), and the gates i, f, g, o."""
     i, f, g, o = ops.split(z + ops.matmul(h, recurrent), 4, axis=-1)
-    i, f, g, o = ops.sigmoid(i), ops.sigmoid(f), ops.tanh(g), ops.sigmoid(o)
+    i, f, g, o = sigmoid(i), sigmoid(f), ops.tanh(g), sigmoid(o)
     c = f * c + i * g
     return o * ops.tanh(c), c, (i, f, g, o)
+
+
+def sigmoid(x):
+    """In float32, which is faster on a CPU than in bfloat16."""
+    return ops.cast(ops.sigmoid(ops.cast(x, "float32")), x.dtype)
 
 
 def taught(z, h, c, recurrent, keep=None, backwards=False):
@@ -100,8 +107,8 @@ def taught(z, h, c, recurrent, keep=None, backwards=False):
         before = ops.concatenate([ops.expand_dims(ops.concatenate([h, c], axis=-1), 0), y[:-1]], axis=0)
         turned = ops.transpose(recurrent)
 
-        def back(now, slopes):
-            dy, gates, y, before, *kept = now
+        def back(seen, now, slopes):
+            dy, gates, y, before, *kept = (x[now[0, 0]] for x in seen)
             dh, dc = (slope + part for slope, part in zip(slopes, ops.split(dy, 2, axis=-1)))
             i, f, g, o = ops.split(gates, 4, axis=-1)
             t = ops.tanh(y[:, size:])
@@ -115,7 +122,8 @@ def taught(z, h, c, recurrent, keep=None, backwards=False):
             dy = args[0] if upstream is None else upstream  # torch gives it by name, after the arguments
             zero = ops.zeros_like(h)
             seen = (ops.cast(dy, z.dtype), gates, y, before, *keep)
-            _, dz, (dh, dc) = loop(back, seen, [zero, zero], backwards=True)
+            steps = ops.reshape(ops.arange(ops.shape(z)[0], dtype="int32"), (-1, 1, 1))  # turned about in place of z
+            _, dz, (dh, dc) = loop(functools.partial(back, seen), steps, [zero, zero], backwards=True)
             dz = ops.flip(dz, axis=0)
             h_before = ops.reshape(before[:, :, :size], (-1, size))
             du = ops.matmul(ops.transpose(h_before), ops.reshape(dz, (-1, 4 * size)))

@@ -6,7 +6,7 @@ from keras import ops
 from keras_seq.layers import attention as attentions
 from keras_seq.layers import masks, positions
 from keras_seq.layers.attention import MultiHeadAttention, divide
-from keras_seq.layers.core import Dropout, Layer, Linear, register
+from keras_seq.layers.core import Dropout, Layer, LayerNormalization, Linear, register
 from keras_seq.layers.sparse import SELF_ATTENTIONS
 
 
@@ -42,7 +42,7 @@ class FeedForward(Layer):
 
     def build(self, x_shape):
         gated = self.activation == "swiglu"
-        self.up = Linear(self.mlp_dim * (2 if gated else 1), dtype=self.dtype_policy, name="up")
+        self.up = Linear(self.mlp_dim * (2 if gated else 1), self.bend, dtype=self.dtype_policy, name="up")
         self.down = Linear(x_shape[-1], dtype=self.dtype_policy, name="down")
         self.up.build(x_shape)
         self.down.build((None, None, self.mlp_dim))
@@ -52,12 +52,10 @@ class FeedForward(Layer):
         if self.bend is None:
             gate, x = ops.split(x, 2, axis=-1)
             x = ops.silu(gate) * x
-        else:
-            x = self.bend(x)
         return self.down(x if self.dropout is None else self.dropout(x))
 
 
-NORMS = {"layer": keras.layers.LayerNormalization, "rms": keras.layers.RMSNormalization}
+NORMS = {"layer": LayerNormalization, "rms": keras.layers.RMSNormalization}
 
 
 def normalization(norm, epsilon, dtype):

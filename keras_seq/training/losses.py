@@ -37,6 +37,11 @@ class TokenCrossEntropy(keras.losses.Loss):
         super().__init__(name=name, reduction=reduction, **kwargs)
         self.label_smoothing = label_smoothing
 
+    @property
+    def dtype(self):
+        """None: Keras turns nothing into float32 before `call`, for logits are large; their losses are float32."""
+        return None
+
     def call(self, y_true, y_pred):
         shape = ops.shape(y_pred)
         labels, logits = ops.reshape(y_true, (-1,)), ops.reshape(y_pred, (-1, shape[-1]))
@@ -46,9 +51,16 @@ class TokenCrossEntropy(keras.losses.Loss):
         return {**super().get_config(), "label_smoothing": self.label_smoothing}
 
 
+TINY = 1e-30  # a probability that float32 and bfloat16 hold with all their digits
+
+
 def cross_entropy(labels, logits, smoothing):
-    """labels (M,), logits (M, V) -> float32 (M,), in few passes over the logits: at a training step they are large."""
+    """labels (M,), logits (M, V) -> float32 (M,), in few passes over the logits: at a training step they are large.
+
+    Tensorflow's softmax of bfloat16 sums up in float32, so that there p needs no more room than the logits.
+    """
     size = logits.shape[-1]
+    short = keras.backend.backend() == "tensorflow" and keras.backend.standardize_dtype(logits.dtype) == "bfloat16"
     smooth = smoothing / size
     rows = ops.arange(ops.shape(logits)[0], dtype="int32")
     at_label = ops.stack([rows, labels], axis=1)  # (M, 2)
@@ -58,16 +70,22 @@ def cross_entropy(labels, logits, smoothing):
 
     @ops.custom_gradient
     def loss(logits):
-        x = ops.cast(logits, "float32")
+        x = logits if short else ops.cast(logits, "float32")
         p = ops.softmax(x, axis=-1)
-        log_sum = ops.max(x, axis=-1) - ops.log(ops.max(p, axis=-1))  # the largest p is exp(max x) / sum exp(x)
-        value = log_sum - (1 - smoothing) * of_labels(x)
-        value = value - smooth * ops.sum(x, axis=-1) if smoothing else value
+        x_label, p_label = (ops.cast(of_labels(each), "float32") for each in (x, p))
+
+        def far():  # the largest p is exp(max x) / sum exp(x)
+            log_sum = ops.cast(ops.max(x, axis=-1), "float32") - ops.log(ops.cast(ops.max(p, axis=-1), "float32"))
+            return log_sum - x_label
+
+        value = ops.cond(ops.all(p_label > TINY), lambda: -ops.log(p_label), far)
+        if smoothing:
+            value = value + smoothing * x_label - smooth * ops.sum(ops.cast(x, "float32"), axis=-1)
 
         def gradient(*args, upstream=None):
-            g = args[0] if upstream is None else upstream
+            g = ops.cast(args[0] if upstream is None else upstream, p.dtype)
             d = ops.cast((p - smooth if smoothing else p) * ops.expand_dims(g, -1), logits.dtype)
-            right = (of_labels(p) - smooth - (1 - smoothing)) * g
+            right = ops.cast(p_label - smooth - (1 - smoothing), p.dtype) * g
             return ops.scatter_update(d, at_label, ops.cast(right, logits.dtype))
 
         return value, gradient

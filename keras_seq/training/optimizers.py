@@ -26,7 +26,7 @@ class Fused:
         rates = [ops.cast(rate, variable.dtype) for rate in (learning_rate, self.beta_1, self.beta_2, self.epsilon)]
         lr, beta1, beta2, epsilon = rates
         tf.raw_ops.ResourceApplyAdam(
-            var=variable.value.handle, m=m.value.handle, v=v.value.handle, beta1_power=ops.power(beta1, step),
+            var=plain(variable).handle, m=m.value.handle, v=v.value.handle, beta1_power=ops.power(beta1, step),
             beta2_power=ops.power(beta2, step), lr=lr, beta1=beta1, beta2=beta2, epsilon=epsilon,
             grad=ops.cast(gradient, variable.dtype),
         )  # fmt: skip
@@ -62,9 +62,14 @@ class AdamW(Fused, keras.optimizers.AdamW):
     """
 
 
+def plain(variable):
+    """The tensorflow variable of a Keras one; `fit` hands over those of tensorflow."""
+    return variable.value if isinstance(variable, keras.Variable) else variable
+
+
 def fused(variable, gradient):
     """Whether the kernel can be used: a plain variable in float32 and a gradient that is dense."""
     import tensorflow as tf
 
-    plain = not tf.distribute.has_strategy() and hasattr(variable.value, "handle")
-    return plain and isinstance(gradient, tf.Tensor) and keras.backend.standardize_dtype(variable.dtype) == "float32"
+    held = not tf.distribute.has_strategy() and hasattr(plain(variable), "handle")
+    return held and isinstance(gradient, tf.Tensor) and keras.backend.standardize_dtype(variable.dtype) == "float32"
