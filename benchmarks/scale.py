@@ -26,7 +26,7 @@ AXES = {  # {axis: (unit, values)}
     "length": ("tokens of a row", (128, 256, 640, 1280)),
 }
 BASE = {"data": 1.0, "width": 128, "length": 128}
-ROWS = ("tokens_a_second", "megabytes", "seconds_to_quality", "loss")
+ROWS = ("tokens_a_second", "megabytes", "loss", "seconds_to_quality")
 TITLES = {"tokens_a_second": "tokens a CPU second", "megabytes": "memory, MB", "loss": "validation loss, nats a token",
           "seconds_to_quality": "CPU seconds to the first one's quality"}  # fmt: skip
 
@@ -144,21 +144,20 @@ def table(found):
 
 
 def plot(found):
-    """A column an axis: speed, memory, time to quality, and the loss over time."""
+    """A column an axis: speed, memory, the last loss, and the time to quality where it was reached."""
     from keras_seq.plots import panels
 
-    fig, axes = panels.grid(4 * len(found), len(found), 3.4, 2.3)
+    fig, axes = panels.grid(len(ROWS) * len(found), len(found), 3.4, 2.0)
     for column, (axis, rows) in enumerate(found.items()):
-        ticks = [row["size"] for row in rows]
-        for line, name in enumerate(ROWS[:3]):
-            points = [(row["size"], row[name]) for row in rows if row[name] is not None]
+        sizes = [row["size"] for row in rows]
+        for line, name in enumerate(ROWS):
             ax = axes[line * len(found) + column]
-            line_of = {f"_{name}": tuple(zip(*points))}
-            panels.curves(ax, line_of, TITLES[name], AXES[axis][0], xscale="log", yscale="log")
-            ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+            points = [(row["size"], row[name]) for row in rows if row[name] is not None]
+            panels.curves(ax, {f"_{name}": tuple(zip(*points))}, TITLES[name], AXES[axis][0], xscale="log")
+            ax.set_xlim(sizes[0] / 1.2, sizes[-1] * 1.2)
+            ax.set_ylim(0, 1.15 * max(value for _, value in points))
+            ax.set_xticks(sizes, [f"{size:g}" for size in sizes])
             ax.minorticks_off()
-        lines = {f"{row['size']:g}": tuple(zip(*row["curve"])) for row in rows}
-        panels.curves(axes[3 * len(found) + column], lines, TITLES["loss"], "CPU seconds of training")
     return fig
 
 
