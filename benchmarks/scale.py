@@ -176,7 +176,7 @@ def main(argv=None):
     if args.plot:
         from keras_seq import plots
 
-        plots.save(plot(found), args.plot)
+        plots.save(plot(found), args.plot, colors=32)
     print(table(found))
     return 0
 
