@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import _race
+from tests.browser import chromium, needs_chromium, serving
 
 ROOT = Path(__file__).parents[1]
 
@@ -88,6 +89,28 @@ def test_decoding():
     assert "| beam 4, batch 1 | ours | CTranslate2 float32 |" in decoding.table({"beam 4, batch 1": found})
     with pytest.raises(AssertionError, match="another"):
         decoding.first_calls({"ours": lambda: [[5]], "CTranslate2 int8": lambda: [[6]], "another": lambda: [[7]]})
+
+
+# ---------- the browser ----------
+
+
+@needs_chromium
+def test_the_browser_writes_what_the_native_runtime_does(tmp_path, monkeypatch):
+    """`measure` itself asserts that the ids of f32 are the same."""
+    from benchmarks import browser, phone
+    from keras_seq import demo
+
+    monkeypatch.setitem(phone.MODELS, "toy", {"vocab_size": 23, "dim": 8, "num_heads": 2, "num_layers": 1, "mlp_dim": 16})
+    driver = chromium(tmp_path / "profile")
+    try:
+        with serving(demo.server(tmp_path, {}, demo.runtime_folder())) as url:
+            rows = browser.measure(driver, url, "toy", tmp_path, rounds=2)
+            with pytest.raises(RuntimeError, match="the browser says: .*nowhere"):
+                browser.ask(driver, "throw new Error('nowhere')")
+    finally:
+        driver.quit()
+    assert [row[1] for row in rows] == ["f32", "f32, beam 4", "int8", "int8, beam 4"]
+    assert [float(row[4]) > 0 for row in rows] == [True] * 4
 
 
 # ---------- the start ----------

@@ -160,6 +160,20 @@ def test_what_is_equal_is_stored_once(exported):
     assert not any(b._tab.Vector(b._tab.Offset(4)) % 16 for b in weights)  # read as they lie
 
 
+@pytest.mark.parametrize("combination", WITH_BEAMS)
+def test_each_weight_is_stored_once(exported, combination):
+    """A factor that the converter folds into a kernel in some signatures only would store it twice."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    trained, paths = exported(*combination)
+    content = schema.Model.GetRootAsModel(paths["f32"].read_bytes(), 0)
+    held = [content.Buffers(i).DataLength() for i in range(content.BuffersLength())]
+    for shape in {tuple(w.shape) for w in trained.weights if len(w.shape) == 2}:
+        count = sum(tuple(w.shape) in (shape, shape[::-1]) for w in trained.weights)
+        same_size = sum(np.prod(w.shape) == np.prod(shape) for w in trained.weights)
+        assert count <= sum(size == 4 * np.prod(shape) for size in held) <= same_size, shape
+
+
 # ---------- names and shapes that hosts rely on ----------
 
 

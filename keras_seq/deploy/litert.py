@@ -93,10 +93,14 @@ def _lookup():
     def rows(table, tokens):  # tokens of rank 1
         return tf.gather(table, tokens)
 
-    def lookup(table, tokens):
+    def lookup(table, tokens, dtype, factor=None):
         table = ops.convert_to_tensor(table)
         vectors = rows(table, tf.reshape(tokens, [-1]))
-        return ops.reshape(vectors, (*ops.shape(tokens), table.shape[-1]))
+        x = ops.cast(ops.reshape(vectors, (*ops.shape(tokens), table.shape[-1])), dtype)
+        if factor is None:
+            return x
+        # a constant would be folded into the next kernel by some signatures only, and that kernel be stored twice
+        return x * tf.where(tf.expand_dims(tokens, -1) >= 0, tf.cast(factor, dtype), 0)
 
     return lookup
 

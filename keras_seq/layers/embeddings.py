@@ -9,9 +9,10 @@ from keras_seq.layers import masks
 from keras_seq.layers.core import Linear, register
 
 
-def lookup(table, tokens):
-    """Rows of a table (V, D) by number: tokens (B, T) -> (B, T, D)."""
-    return ops.take(table, tokens, axis=0)
+def lookup(table, tokens, dtype, factor=None):
+    """Rows of a table (V, D) by number, times a factor if there is one: tokens (B, T) -> (B, T, D)."""
+    x = ops.cast(ops.take(table, tokens, axis=0), dtype)
+    return x if factor is None else x * factor
 
 
 @register
@@ -52,7 +53,7 @@ class TokenEmbedding(keras.layers.Layer):
         self.table = self.add_weight(name="table", shape=(self.vocab_size, self.dim), initializer=normal)
 
     def call(self, tokens):
-        return ops.cast(lookup(self.table, tokens), self.compute_dtype) * self.dim**0.5
+        return lookup(self.table, tokens, self.compute_dtype, self.dim**0.5)
 
     def logits(self, x, turned=None):
         """x (B, T, D) -> (B, T, V), the product of x with every token's vector; `turned` is made here if not given."""

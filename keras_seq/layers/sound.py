@@ -162,6 +162,16 @@ class SpecAugment(Layer):
         return ops.any(ops.logical_and(place >= begin, place < begin + width), axis=1)
 
 
+def begun(size, length):
+    """Which of `size` samples are sound, and no padding: bool (B, N) for the lengths (B,).
+
+    They are numbered in rows of 256, or their numbers would be among the largest arrays of an exported file.
+    """
+    rows = masks.positions((size + 255) // 256) * 256  # (1, N / 256)
+    sees = masks.positions(256) < ops.expand_dims(ops.expand_dims(length, 1) - rows, 2)  # (B, N / 256, 256)
+    return ops.reshape(sees, (ops.shape(length)[0], -1))[:, :size]
+
+
 @register
 class SoundEncoder(Layer):
     """From a wave of sound to vectors of what is said around each moment.
@@ -257,7 +267,7 @@ class SoundEncoder(Layer):
         """The spectrogram before its bands are evened, (B, T, M) from -2, silence, to 2; and its mask (B, T)."""
         x, size = ops.cast(x, "float32"), ops.shape(x)[1]
         length = ops.full((ops.shape(x)[0],), size, dtype="int32") if length is None else ops.cast(length, "int32")
-        x = ops.where(masks.positions(size) < ops.expand_dims(length, 1), x, 0)
+        x = ops.where(begun(size, length), x, 0)
         x = self.spectrum(ops.pad(x, ((0, 0), (self.edge, self.edge))))
         count = self.spectrum.frames(length + 2 * self.edge)
         mask = masks.positions(ops.shape(x)[1]) < ops.expand_dims(count, 1)

@@ -169,7 +169,7 @@ class PairEmbedding(keras.layers.Layer):
 
     def vectors(self, numbers):
         """Vectors by number: int32 (B, S, K) -> (B, S, K, D)."""
-        found = ops.cast(embeddings.lookup(self.table, numbers // self.abreast), self.compute_dtype)
+        found = embeddings.lookup(self.table, numbers // self.abreast, self.compute_dtype)
         found = ops.reshape(found, (*ops.shape(numbers), self.abreast, self.dim))
         chosen = ops.one_hot(numbers % self.abreast, self.abreast, dtype=self.compute_dtype)
         return ops.sum(found * ops.expand_dims(chosen, -1), axis=-2)
