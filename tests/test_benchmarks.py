@@ -100,7 +100,8 @@ def test_the_browser_writes_what_the_native_runtime_does(tmp_path, monkeypatch):
     from benchmarks import browser, phone
     from keras_seq import demo
 
-    monkeypatch.setitem(phone.MODELS, "toy", {"vocab_size": 23, "dim": 8, "num_heads": 2, "num_layers": 1, "mlp_dim": 16})
+    toy = {name: size for name, size in TRANSFORMER.items() if name != "dropout"}
+    monkeypatch.setitem(phone.MODELS, "toy", toy)
     driver = chromium(tmp_path / "profile")
     try:
         with serving(demo.server(tmp_path, {}, demo.runtime_folder())) as url:
