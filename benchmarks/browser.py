@@ -83,7 +83,7 @@ def measure(driver, url, name, folder, rounds):
     from ai_edge_litert.interpreter import Interpreter
 
     model = phone.random_model(name)
-    source, rows = phone.sentence(model), []
+    source, rows = phone.sentences(model.options["vocab_size"]), []
     for form, content in phone.exported(model).items():
         (folder / f"model_{form}.tflite").write_bytes(content)
         driver.get(url)

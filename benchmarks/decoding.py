@@ -46,15 +46,6 @@ def models(options):
     return ours, theirs
 
 
-def sentences(vocab_size, rows, length):
-    """Ids (rows, length), EOS at the end of each."""
-    import numpy as np
-
-    ids = np.random.default_rng(0).integers(4, vocab_size, (rows, length)).astype("int32")
-    ids[:, -1] = phone.EOS
-    return ids
-
-
 def rivals_of(model, hub, source, beams, length, folder):
     """{rival: function that writes (B, length) ids}, and lines on those that cannot take part."""
     import keras_hub
@@ -118,7 +109,7 @@ def first_calls(rivals):
 def measure(options, rows, beams, rounds, length=LENGTH):
     """{"times": {rival: numbers}, "first": {rival: CPU seconds}, "notes": [...]} of one case."""
     model, hub = models(options)
-    source = sentences(options["vocab_size"], rows, length)
+    source = phone.sentences(options["vocab_size"], rows, length)
     with tempfile.TemporaryDirectory() as folder:
         rivals, notes = rivals_of(model, hub, source, beams, length, os.path.join(folder, "peer"))
         first = first_calls(rivals)

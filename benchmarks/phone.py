@@ -3,8 +3,9 @@
     pip install -e .[bench]
     python -m benchmarks phone                          # some minutes on one thread
     python -m benchmarks phone --models small --rounds 3
+    python -m benchmarks phone --batch 32
 
-One thread, one sentence at a time, all rivals in turn in each round, the best round counts; it is CPU time, which other
+One thread, one sentence at a time or so many, all rivals in turn in each round, the best round counts; it is CPU time, which other
 work on the machine changes least. Before that the exact ones have to write the same tokens. Weights are random: what
 they are does not change the time, and a row of zeros for the end of a text makes every sentence as long as it may be.
 """
@@ -54,35 +55,35 @@ def random_model(name):
     return model
 
 
-def sentence(model):
-    """Ids of a source, its end included."""
+def sentences(vocab_size, batch=1, length=SOURCE):
+    """Ids (B, length) of sources, their ends included."""
     import numpy as np
 
-    ids = np.random.default_rng(0).integers(4, model.options["vocab_size"], SOURCE)
-    ids[-1] = EOS
-    return ids.astype("int32")[None]
+    ids = np.random.default_rng(0).integers(4, vocab_size, (batch, length)).astype("int32")
+    ids[:, -1] = EOS
+    return ids
 
 
 # --- ours -------------------------------------------------------------------------------------------------------------
 
 
-def exported(model):
-    """{format: .tflite} with all signatures but those of text."""
+def exported(model, batch=1):
+    """{format: .tflite} with all signatures but those of text, for so many sentences at a time."""
     from keras_seq.deploy import litert
     from keras_seq.deploy.signatures import Shapes
 
-    return litert.convert_seq2seq(model, Shapes(1, SOURCE, LENGTH), ("f32", "int8"), beams=BEAMS)[0]
+    return litert.convert_seq2seq(model, Shapes(batch, SOURCE, LENGTH), ("f32", "int8"), beams=BEAMS)[0]
 
 
 def interpreters(contents, source):
-    """{rival: function that writes a sentence} of our files."""
+    """{rival: function that writes all sentences} of our files."""
     from ai_edge_litert.interpreter import Interpreter
 
     files = {form: Interpreter(model_content=content, num_threads=1) for form, content in contents.items()}
     rivals = {}
     for form, suffix, signature in (("f32", "", "generate"), ("int8", "", "generate"), ("int8", BEAM, "generate_beam")):
         runner = files[form].get_signature_runner(signature)
-        rivals[form + suffix] = lambda run=runner: run(source=source)["tokens"][0]
+        rivals[form + suffix] = lambda run=runner: run(source=source)["tokens"]
     return rivals
 
 
@@ -92,17 +93,17 @@ def compiled(model, source):
 
     from keras_seq.decoding import generate
 
-    return lambda: np.array(generate(model, {"source": source}, max_length=LENGTH)[0])[0, 0]
+    return lambda: np.array(generate(model, {"source": source}, max_length=LENGTH)[0])[:, 0]
 
 
 # --- CTranslate2 ------------------------------------------------------------------------------------------------------
 
 
 def translators(model, source, folder):
-    """{rival: function that writes a sentence} of CTranslate2."""
+    """{rival: function that writes all sentences} of CTranslate2."""
     given = engines(model, folder, source)
     return {
-        f"CTranslate2 {kind}{suffix}": lambda engine=given[kind], beams=beams: written(engine, source, beams, LENGTH)[0]
+        f"CTranslate2 {kind}{suffix}": lambda engine=given[kind], beams=beams: written(engine, source, beams, LENGTH)
         for kind, suffix, beams in (("float32", "", 1), ("int8", "", 1), ("int8", BEAM, BEAMS))
     }
 
@@ -262,10 +263,10 @@ def onnx_step(model):
 
 def rivals_of(name, model, source, folder):
     """{rival: function}, and lines on those that cannot take part."""
-    contents, notes = exported(model), []
+    contents, notes = exported(model, len(source)), []
     rivals = {**interpreters(contents, source), "Keras, compiled loop": compiled(model, source)}
     others = [] if name == "lstm" else [lambda: translators(model, source, folder)]
-    others += [] if name == "lstm" else [lambda: one_step(model, contents["f32"], source)]
+    others += [] if name == "lstm" or len(source) > 1 else [lambda: one_step(model, contents["f32"], source)]
     for other in others:
         try:
             rivals |= other()
@@ -275,7 +276,7 @@ def rivals_of(name, model, source, folder):
 
 
 def agree(rivals):
-    """{rival: how many of its first tokens are those of our f32 file}; exact ones have to agree on all.
+    """{rival: in how many of the first steps all its tokens are those of our f32 file}; exact ones have to agree on all.
 
     Raises:
         AssertionError: where they do not.
@@ -283,18 +284,18 @@ def agree(rivals):
     import numpy as np
 
     written = {name: np.array(run()) for name, run in rivals.items() if "step" not in name and "beam" not in name}
-    first = written["f32"][:LENGTH]
-    same = {name: int(np.argmin(np.append(tokens[:LENGTH] == first, False))) for name, tokens in written.items()}
+    agree = {name: (tokens[:, :LENGTH] == written["f32"][:, :LENGTH]).all(axis=0) for name, tokens in written.items()}
+    same = {name: int(np.argmin(np.append(steps, False))) for name, steps in agree.items()}
     for name in ("Keras, compiled loop", "CTranslate2 float32"):
         assert same.get(name, LENGTH) == LENGTH, f"{name}: the same tokens up to {same[name]} of {LENGTH} only"
     return same
 
 
-def race(rivals, rounds):
+def race(rivals, rounds, batch=1):
     """{rival: CPU milliseconds a token, or a step, of its best round}, a call each in turn."""
     samples = _race.race({name: _race.once(run) for name, run in rivals.items()}, rounds)
     best = {name: _race.summary(found)["cpu"] for name, found in samples.items()}
-    return {name: ms / (1 if "step" in name else LENGTH) for name, ms in best.items()}
+    return {name: ms / (1 if "step" in name else LENGTH * batch) for name, ms in best.items()}
 
 
 def compared(name, times):
@@ -303,15 +304,15 @@ def compared(name, times):
     return [(ours, rival, times[ours] / times[rival], asked) for ours, rival, asked in pairs if rival in times]
 
 
-def measure(name, rounds):
+def measure(name, rounds, batch=1):
     """All that is known of one model."""
     model = random_model(name)
-    source = sentence(model)
+    source = sentences(model.options["vocab_size"], batch)
     with tempfile.TemporaryDirectory() as folder:
         rivals, notes = rivals_of(name, model, source, os.path.join(folder, "peer"))
         same = agree(rivals)
-        distinct = len(set(rivals["f32"]().tolist()))
-        return {"ms": race(rivals, rounds), "same": same, "distinct": distinct, "notes": notes}
+        distinct = len(set(rivals["f32"]().ravel().tolist()))
+        return {"ms": race(rivals, rounds, batch), "same": same, "distinct": distinct, "notes": notes}
 
 
 def table(results):
@@ -333,6 +334,7 @@ def table(results):
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
+    parser.add_argument("--batch", type=int, default=1, help="sentences at a time")
     parser.add_argument("--rounds", type=int, default=8, help="of which the best counts")
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     args = parser.parse_args(argv)
@@ -342,7 +344,7 @@ def main(argv=None):
     tf.config.threading.set_inter_op_parallelism_threads(1)
     results = {}
     for name in args.models:
-        results[name] = measure(name, args.rounds)
+        results[name] = measure(name, args.rounds, args.batch)
         print(f"{name}: {json.dumps(results[name])}", file=sys.stderr, flush=True)
     print(json.dumps(results, indent=1) if args.json else table(results))
     return 0
