@@ -5,9 +5,10 @@
     python -m benchmarks phone --models small --rounds 3
     python -m benchmarks phone --batch 32
 
-One thread, one sentence at a time or so many, all rivals in turn in each round, the best round counts; it is CPU time, which other
-work on the machine changes least. Before that the exact ones have to write the same tokens. Weights are random: what
-they are does not change the time, and a row of zeros for the end of a text makes every sentence as long as it may be.
+One thread, one sentence at a time or so many, all rivals in turn in each round, the best round counts; it is CPU time,
+which other work on the machine changes least. Before that the exact ones have to write the same tokens. Weights are
+random: what they are does not change the time, and a row of zeros for the end of a text makes every sentence as long as
+it may be.
 """
 
 import argparse
@@ -276,7 +277,7 @@ def rivals_of(name, model, source, folder):
 
 
 def agree(rivals):
-    """{rival: in how many of the first steps all its tokens are those of our f32 file}; exact ones have to agree on all.
+    """{rival: in how many of the first steps its tokens are those of our f32 file}; exact ones have to agree on all.
 
     Raises:
         AssertionError: where they do not.
