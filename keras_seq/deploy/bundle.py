@@ -18,7 +18,8 @@ def add_files(content, files):
     buffer.write(content)
     with zipfile.ZipFile(buffer, "a") as archive:
         for name, data in sorted(files.items()):
-            archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), data)  # same input, same bytes
+            info = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))  # same input, same bytes
+            archive.writestr(info, data, zipfile.ZIP_DEFLATED, compresslevel=9)
     return buffer.getvalue()
 
 
