@@ -50,7 +50,7 @@ class ByteCodec:
         self.nothing = len(model.pieces)  # stands for no piece
         self._pieces(model)
         self._surfaces(model)
-        self.tables = [self.base, self.check, self.piece, self.scores, self.begins, self.letters]
+        self.tables = [t.stored for t in (self.base, self.check, self.piece)] + [self.scores, self.begins, self.letters]
 
     def reading(self, function, name, length, prompt=False):
         """A function of `name`, ids (1, length), as one of `utf8`, bytes (1, N), which also returns the ids.
@@ -92,7 +92,8 @@ class ByteCodec:
         scores[self.unknown] = unknown_score(model)
         self.longest = max(4, *map(len, words))  # an unknown character has 4 bytes at most
         bits = scores.view("int32")  # as floats they would be rounded in an int8 file
-        self.base, self.check, self.piece, self.scores = map(_table, (base, check, piece, bits))
+        self.base, self.check, self.piece = map(Table, (base, check, piece))
+        self.scores = _table(bits)
 
     def _surfaces(self, model):
         """The bytes that each id stands for, one after the other."""
@@ -200,7 +201,7 @@ class ByteCodec:
         """The pieces (BLOCK, M) that end before each of the last bytes of x, the longest first."""
         import tensorflow as tf
 
-        pieces, sizes = tf.gather(self.piece, self._walk(x)[self.longest :]), _size(x)
+        pieces, sizes = self.piece[self._walk(x)[self.longest :]], _size(x)
         begins = [sizes[self.longest - k :][:BLOCK] for k in (4, 3, 2, 1)]
         character = tf.stack([tf.equal(size, k) for size, k in zip(begins, (4, 3, 2, 1))], 1)
         none = tf.zeros((BLOCK, self.longest - 4), "bool")  # not tf.pad: of bools it asks for a runtime of late 2025
@@ -216,8 +217,8 @@ class ByteCodec:
         width, padded = size + longest, tf.pad(x, [[0, longest]])
 
         def advance(k, state, found):
-            following = tf.gather(self.base, state) + tf.slice(padded, [k - 1], [size])
-            state = tf.where(tf.equal(tf.gather(self.check, following), state), following, trie.DEAD)
+            following = self.base[state] + tf.slice(padded, [k - 1], [size])
+            state = tf.where(tf.equal(self.check[following], state), following, trie.DEAD)
             return k + 1, state, ops.slice_update(found, [(longest - k) * width + k], state)
 
         def alive(k, state, found):
@@ -298,6 +299,21 @@ def _shift(x, count, fill=0):
 
     filled = tf.cast(tf.fill([abs(count)], fill), x.dtype)
     return tf.concat([filled, x[:-count]] if count > 0 else [x[-count:], filled], 0)
+
+
+class Table:
+    """Numbers of a graph, int32, which are stored in 16 bits where they fit: table[index] looks some up."""
+
+    def __init__(self, values):
+        self.lift = int(values.min()) + 2**15  # int16 begins at -2**15, and a phone looks nothing up in uint16
+        fits = values.max() - values.min() < 2**16
+        self.lift *= fits
+        self.stored = _table((values - self.lift).astype("int16" if fits else "int32"))
+
+    def __getitem__(self, index):
+        import tensorflow as tf
+
+        return tf.cast(tf.gather(self.stored, index), "int32") + self.lift
 
 
 def _table(values):

@@ -107,7 +107,10 @@ def per_token(name, table, vocab_size):
 
 def of_each(table, tokens):
     """The numbers that a list has for tokens; the tokens themselves where there is no list."""
-    return tokens if table is None else ops.take(ops.convert_to_tensor(table, "int32"), tokens)
+    if table is None:
+        return tokens
+    short = "int16" if max(table) < 2**15 else "int32"  # an exported file holds the list
+    return ops.cast(ops.take(ops.convert_to_tensor(table, short), tokens), "int32")
 
 
 @register
