@@ -155,6 +155,9 @@ def test_what_is_equal_is_stored_once(exported):
     scaled = [t.Quantization() for t in tensors if t.Quantization() and t.Quantization().ScaleLength()]
     tables = {q._tab.Pos: q.ScaleAsNumpy().tobytes() for q in scaled}
     assert len(scaled) > 2 * len(tables) == 2 * len(set(tables.values()))
+    ops = [graph.Operators(i) for graph in graphs for i in range(graph.OperatorsLength())]
+    for parts in (ops, tensors):  # as tables; the loops of `generate` are in `text` too
+        assert len({part._tab.Pos for part in parts}) < 0.9 * len(parts)
     weights = [model.Buffers(t.Buffer()) for t in tensors if t.Type() == schema.TensorType.INT8]
     assert len(weights) > 20
     assert not any(b._tab.Vector(b._tab.Offset(4)) % 16 for b in weights)  # read as they lie
