@@ -9,7 +9,7 @@ from keras import ops
 
 from keras_seq import generate, layers, models, training
 from keras_seq.decoding import BOS
-from keras_seq.layers.sound import hertz, mel
+from keras_seq.layers.sound import begun, hertz, mel
 from tests import checks
 from tests.checks import array, close
 
@@ -53,6 +53,12 @@ def test_a_spectrogram_has_the_shape_it_promises_and_says_what_is_too_short():
         layer(x[:, :199])
     with pytest.raises(ValueError, match="got 0 and 0"):
         layers.LogMel(rate=10)
+
+
+@pytest.mark.parametrize("size", [1, 255, 256, 257, 701])
+def test_samples_count_up_to_the_length(size):
+    length = np.array([0, 1, min(size, 255), min(size, 256), size], "int32")
+    np.testing.assert_array_equal(array(begun(size, length)), np.arange(size) < length[:, None])
 
 
 def test_what_is_hidden_is_some_of_it_and_only_in_training():
