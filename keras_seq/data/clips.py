@@ -68,6 +68,11 @@ class ClipBatches:
 
     def epoch(self, epoch=0):
         """Yields (inputs, labels, weights): {"frames" (B, T, H, W, 1), "length" (B,)}, int32 (B, T), float32 (B, T)."""
+        for inputs, *rest in self.stored(epoch):
+            yield {**inputs, "frames": inputs["frames"].astype("float32") / 255}, *rest
+
+    def stored(self, epoch):
+        """The same with frames of bytes: a quarter of what is to be handed over."""
         random = np.random.default_rng((self.seed, epoch))
         order = random.permutation(len(self.pieces)) if self.shuffle else np.arange(len(self.pieces))
         for rows in np.array_split(order, self.steps):
@@ -81,7 +86,7 @@ class ClipBatches:
             start = random.integers(max(len(clip) - self.window, 0) + 1)
         clip, labels = clip[start : start + self.window], labels[start : start + self.window]
         if not self.shuffle:
-            return clip.astype("float32") / 255, labels
+            return clip, labels
         if random.random() < self.changes.splice:
             j = random.integers(len(self.clips))
             clip, labels = spliced(clip, labels, self.clips[j], np.asarray(self.labels[j]), random)
@@ -89,7 +94,7 @@ class ClipBatches:
 
     def batch(self, rows):
         shape = len(rows), self.window
-        frames = np.zeros((*shape, *rows[0][0].shape[1:], 1), "float32")
+        frames = np.zeros((*shape, *rows[0][0].shape[1:], 1), "uint8")
         labels, weights = np.zeros(shape, "int32"), np.zeros(shape, "float32")
         for i, (clip, names) in enumerate(rows):
             frames[i, : len(clip), ..., 0], labels[i, : len(clip)], weights[i, : len(clip)] = clip, names, 1
@@ -99,27 +104,31 @@ class ClipBatches:
         """A `tf.data.Dataset` as that of `Bucketed`: endless with `shuffle`, otherwise one epoch long."""
         import tensorflow as tf
 
-        frames = tf.TensorSpec((None, self.window, *self.clips[0].shape[1:], 1), tf.float32)
+        frames = tf.TensorSpec((None, self.window, *self.clips[0].shape[1:], 1), tf.uint8)
         row = tf.TensorSpec((None, self.window), tf.int32), tf.TensorSpec((None, self.window), tf.float32)
         inputs = {"frames": frames, "length": tf.TensorSpec((None,), tf.int32)}
-        return fed(self, epoch, (inputs, *row))
+
+        def seen(inputs, *rest):
+            return {**inputs, "frames": tf.cast(inputs["frames"], "float32") / 255}, *rest
+
+        return fed(self, epoch, (inputs, *row), self.stored, seen)
 
 
 # --- changes ------------------------------------------------------------------------------------------------------
 
 
 def changed(clip, labels, changes, random):
-    """A clip uint8 (T, H, W) with its labels, changed at random: float32 0 to 1, and the labels that go with it."""
+    """A clip uint8 (T, H, W) with its labels, changed at random, and the labels that go with it."""
     order = times(len(clip), changes, random)
     clip, labels = clip[hidden(order, changes.hide, random)], labels[order]
     clip = moved(clip, changes, random)
     if changes.flip and random.random() < 0.5:
         clip = clip[:, :, ::-1]
-    clip = clip.astype("float32") / 255
     if changes.light:
         mean = clip.mean()
         factor, more = 1 + changes.light * random.uniform(-1, 1), 0.5 * changes.light * random.uniform(-1, 1)
-        clip = np.clip((clip - mean) * factor + mean + more, 0, 1)
+        light = (np.arange(256) - mean) * factor + mean + 255 * more  # of each brightness
+        clip = np.clip(np.rint(light), 0, 255).astype("uint8")[clip]
     return clip, labels
 
 
