@@ -216,11 +216,11 @@ def changed(pictures, size, jitter, seed):
     import tensorflow as tf
 
     random = Draws(tf.shape(pictures)[0], seed)
-    colours = tf.cast(pictures, "float32") / 255
+    colours = tf.cast(pictures, "float32")  # 0 to 255
     grey = pictures.shape[-1] == 1
-    colours, alpha = (colours, tf.ones_like(colours)) if grey else (colours[..., :3], colours[..., 3:])
+    colours, alpha = (colours, tf.ones_like(colours)) if grey else (colours[..., :3], colours[..., 3:] / 255)
     moved = tf.raw_ops.ImageProjectiveTransformV3(
-        images=tf.concat([colours * alpha, alpha], -1),  # premultiplied: no dark edges
+        images=tf.concat([colours * (alpha / 255), alpha], -1),  # premultiplied: no dark edges
         transforms=transforms(pictures.shape[1], size, jitter, random), output_shape=[size, size],
         interpolation="BILINEAR", fill_mode="CONSTANT", fill_value=0.0,
     )  # fmt: skip
@@ -264,16 +264,19 @@ def transforms(stored, size, jitter, random):
 
 
 def lit(x, amount, random):
-    """Pictures (B, S, S, 3) brighter or darker, with more or less contrast and colour."""
+    """Pictures (B, S, S, 3) brighter or darker, with more or less contrast and colour.
+
+    x becomes mean + contrast (grey + saturation (x - grey) - mean) + (brightness - 1) / 2: a x + what grey alone tells.
+    """
     import tensorflow as tf
 
     brightness, contrast, saturation = (
         1 + amount * random.between(-1, 1, 1)[:, None, None] for _ in range(3)
     )  # (B, 1, 1, 1) each
     grey = tf.reduce_mean(x, axis=-1, keepdims=True)
-    x = grey + (x - grey) * saturation
-    mean = tf.reduce_mean(x, axis=(1, 2, 3), keepdims=True)
-    return mean + (x - mean) * contrast + 0.5 * (brightness - 1)
+    mean = tf.reduce_mean(grey, axis=(1, 2, 3), keepdims=True)
+    rest = contrast * (1 - saturation) * grey + (mean * (1 - contrast) + 0.5 * (brightness - 1))
+    return contrast * saturation * x + rest
 
 
 def cut_out(x, share, random):
