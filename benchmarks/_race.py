@@ -73,6 +73,11 @@ def markdown(header, rows):
     return "\n".join(f"| {' | '.join(map(cell, row))} |" for row in lines)
 
 
+def verdict(ratio, most):
+    """Whether a ratio is what was asked at most; "" where nothing was."""
+    return "" if most is None else "held" if ratio <= most else "**missed**"
+
+
 def verdicts(times, asked):
     """The rows of what was asked: ours, rival, the ratio of best and of median CPU times, asked at most, held or not.
 
@@ -87,8 +92,8 @@ def verdicts(times, asked):
             continue
         best = min(present, key=lambda name: times[name]["cpu"])
         ratio, median = (times[ours][key] / times[best][key] for key in ("cpu", "cpu_median"))
-        held = "" if most is None else "held" if ratio <= most else "**missed**"
-        rows.append([ours, best, f"{ratio:.2f}", f"{median:.2f}", "" if most is None else f"{most:.2f}", held])
+        asked = "" if most is None else f"{most:.2f}"
+        rows.append([ours, best, f"{ratio:.2f}", f"{median:.2f}", asked, verdict(ratio, most)])
     return rows
 
 

@@ -21,47 +21,33 @@ from benchmarks import _race, phone
 ASKED = 2  # int8: at most twice native
 SIGNATURES = {"": "generate", phone.BEAM: "generate_beam"}
 LOAD = """
-const [form, done] = arguments;
+const [form] = arguments;
 const { load } = await import("/host/litert.mjs");
 const begin = performance.now();
 window.model?.delete();
 window.model = await load(`/model/model_${form}.tflite`, "/runtime/core/wasm/");
-done(performance.now() - begin);
+return performance.now() - begin;
 """
 RUN = """
-const [signature, source, done] = arguments;
+const [signature, source] = arguments;
 const begin = performance.now();
 const { tokens } = await window.model.run(signature, { source });
-done({ ms: performance.now() - begin, tokens: Array.from(tokens.data) });
+return { ms: performance.now() - begin, tokens: Array.from(tokens.data) };
 """
-
-
-def asynchronous(script):
-    """A script that may wait, for `execute_async_script`; what goes wrong in it is raised there."""
-    return f"""
-        const last = arguments[arguments.length - 1];
-        (async function () {{ {script} }})(...arguments).catch((error) => last({{ error: String(error) }}));
-    """
 
 
 def ask(driver, script, *args):
-    """What a script in the page hands to its last argument.
+    """What a script in the page returns, which may wait for what it does.
 
     Raises:
         RuntimeError: what the page says of it.
     """
-    found = driver.execute_async_script(asynchronous(script), *args)
+    last = "const last = arguments[arguments.length - 1];"  # what ends the wait
+    run = f"(async function () {{ {script} }})(...arguments).then(last, (error) => last({{ error: String(error) }}));"
+    found = driver.execute_async_script(last + run, *args)
     if isinstance(found, dict) and "error" in found:
         raise RuntimeError(f"the browser says: {found['error']}")
     return found
-
-
-def same(found, expected):
-    """How many ids agree before the first that does not."""
-    import numpy as np
-
-    agree = np.array(found)[: phone.LENGTH] == expected[: phone.LENGTH]
-    return int(np.argmin(np.append(agree, False)))
 
 
 def row(name, form, suffix, ms, same, loading):
@@ -72,14 +58,14 @@ def row(name, form, suffix, ms, same, loading):
     """
     assert form != "f32" or same == phone.LENGTH, f"{name}, f32{suffix}: the browser writes {same} ids as native does"
     native, browser = (min(ms[where]) / phone.LENGTH for where in ("native", "browser"))
-    asked = ASKED if form == "int8" and not suffix else None
-    held = "" if asked is None else "held" if browser <= asked * native else "**missed**"
-    cells = [f"{number:.3f}" for number in (native, browser)] + [f"{browser / native:.2f}", asked, held]
+    ratio, asked = browser / native, ASKED if form == "int8" and not suffix else None
+    cells = [f"{native:.3f}", f"{browser:.3f}", f"{ratio:.2f}", asked, _race.verdict(ratio, asked)]
     return [name, form + suffix, *cells, f"{same} of {phone.LENGTH}", f"{loading:.0f}"]
 
 
 def measure(driver, url, name, folder, rounds):
     """[row] of one model."""
+    import numpy as np
     from ai_edge_litert.interpreter import Interpreter
 
     model = phone.random_model(name)
@@ -90,16 +76,15 @@ def measure(driver, url, name, folder, rounds):
         loading = ask(driver, LOAD, form)
         interpreter = Interpreter(model_content=content, num_threads=1)
         for suffix, signature in SIGNATURES.items():
-            if signature not in interpreter.get_signature_list():
-                continue
             runner, ms = interpreter.get_signature_runner(signature), {"native": [], "browser": []}
             for _ in range(rounds):
                 begin = time.perf_counter()
-                expected = runner(source=source)["tokens"][0].ravel()
+                expected = runner(source=source)["tokens"]
                 ms["native"].append(1e3 * (time.perf_counter() - begin))
                 found = ask(driver, RUN, signature, source[0].tolist())
                 ms["browser"].append(found["ms"])
-            rows.append(row(name, form, suffix, ms, same(found["tokens"], expected), loading))
+            same = phone.steps_alike(np.reshape(found["tokens"], expected.shape), expected)
+            rows.append(row(name, form, suffix, ms, same, loading))
             print(rows[-1], file=sys.stderr, flush=True)
     return rows
 

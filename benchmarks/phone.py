@@ -276,6 +276,14 @@ def rivals_of(name, model, source, folder):
     return rivals, notes
 
 
+def steps_alike(found, expected):
+    """In how many of the first steps two arrays of ids (B, T) agree in all rows."""
+    import numpy as np
+
+    alike = (found[:, :LENGTH] == expected[:, :LENGTH]).all(axis=0)
+    return int(np.argmin(np.append(alike, False)))
+
+
 def agree(rivals):
     """{rival: in how many of the first steps its tokens are those of our f32 file}; exact ones have to agree on all.
 
@@ -285,8 +293,7 @@ def agree(rivals):
     import numpy as np
 
     written = {name: np.array(run()) for name, run in rivals.items() if "step" not in name and "beam" not in name}
-    agree = {name: (tokens[:, :LENGTH] == written["f32"][:, :LENGTH]).all(axis=0) for name, tokens in written.items()}
-    same = {name: int(np.argmin(np.append(steps, False))) for name, steps in agree.items()}
+    same = {name: steps_alike(tokens, written["f32"]) for name, tokens in written.items()}
     for name in ("Keras, compiled loop", "CTranslate2 float32"):
         assert same.get(name, LENGTH) == LENGTH, f"{name}: the same tokens up to {same[name]} of {LENGTH} only"
     return same
@@ -327,8 +334,7 @@ def table(results):
     lines += ["", "| model | file | against | ratio | asked | |", "|---|---|---|---|---|---|"]
     for name, found in results.items():
         for ours, rival, ratio, asked in compared(name, found["ms"]):
-            held = "held" if ratio <= asked else "**missed**"
-            lines.append(f"| {name} | {ours} | {rival} | {ratio:.2f} | {asked} | {held} |")
+            lines.append(f"| {name} | {ours} | {rival} | {ratio:.2f} | {asked} | {_race.verdict(ratio, asked)} |")
     return "\n".join(lines + ["", *(f"{name}: {note}" for name in results for note in results[name]["notes"])])
 
 

@@ -98,7 +98,7 @@ def table(times, folder):
     rows = []
     for name, t in times.items():
         numbers = [f"{t[key]:.2f}" for key in ("cpu", "cpu_median", "wall", "wall_median")]
-        verdict = ("held" if t["cpu"] <= ASKED else "**missed**") if asked[name] else ""
+        verdict = _race.verdict(t["cpu"], ASKED if asked[name] else None)
         rows.append([f"`{name}`", *numbers, f"{ASKED}" if asked[name] else "", verdict])
     return _race.markdown(["command", "CPU s", "median", "wall s", "median", "asked at most", ""], rows)
 

@@ -118,7 +118,7 @@ class ClipBatches:
 
 
 def changed(clip, labels, changes, random):
-    """A clip uint8 (T, H, W) with its labels, changed at random, and the labels that go with it."""
+    """A clip uint8 (T, H, W) with its labels, changed at random: uint8 too, and the labels that go with it."""
     order = times(len(clip), changes, random)
     clip, labels = clip[hidden(order, changes.hide, random)], labels[order]
     clip = moved(clip, changes, random)

@@ -305,9 +305,8 @@ class Table:
     """Numbers of a graph, int32, which are stored in 16 bits where they fit: table[index] looks some up."""
 
     def __init__(self, values):
-        self.lift = int(values.min()) + 2**15  # int16 begins at -2**15, and a phone looks nothing up in uint16
-        fits = values.max() - values.min() < 2**16
-        self.lift *= fits
+        low, fits = int(values.min()), values.max() - values.min() < 2**16
+        self.lift = low + 2**15 if fits else 0  # int16 begins at -2**15, and a phone looks nothing up in uint16
         self.stored = _table((values - self.lift).astype("int16" if fits else "int32"))
 
     def __getitem__(self, index):

@@ -9,6 +9,8 @@ import contextlib
 
 from keras import tree
 
+from keras_seq.layers.core import unknown_zero
+
 
 def while_rnn(
     step_function,
@@ -64,7 +66,7 @@ def while_rnn(
 
     states = [tf.convert_to_tensor(state) for state in tree.flatten(initial_states)]
     first = _zeros_of_output(step_function, inputs, initial_states, constants)  # (B, U)
-    zero = tf.cast(tf.reduce_max(tree.flatten(inputs)[0]) > 1e30, first.dtype)  # zeros that are known would be stored
+    zero = unknown_zero(tree.flatten(inputs)[0], first.dtype.name)
     outputs = tf.fill([steps if return_all_outputs else 1, *ops.shape(first)], zero)
     loop = (tf.constant(0), first, outputs, states)
     _, last, outputs, states = tf.while_loop(lambda i, *_: i < steps, body, loop)

@@ -39,7 +39,8 @@ def drop_names(model):
     """Leaves the names of signatures and of what a graph reads and writes."""
     signatures = {signature.subgraphIndex for signature in model.signatureDefs or []}
     for number, graph in enumerate(model.subgraphs):
-        graph.name = graph.name if number in signatures else None
+        if number not in signatures:
+            graph.name = None
         kept = {*graph.inputs, *graph.outputs}
         for i, tensor in enumerate(graph.tensors):
             tensor.name = tensor.name if i in kept else None

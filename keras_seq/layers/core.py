@@ -156,6 +156,11 @@ def dot(q, k):
     return ops.matmul(q, ops.swapaxes(k, -1, -2))
 
 
+def unknown_zero(x, dtype):
+    """0, which no compiler knows to be 0: what is computed with it is not stored in an exported file."""
+    return ops.cast(ops.max(x) > 1e30, dtype)
+
+
 def fill(x, axis, size):
     """x with zeros at the end of an axis, up to a multiple of size."""
     widths = [(0, 0)] * len(x.shape)

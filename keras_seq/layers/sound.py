@@ -7,7 +7,7 @@ import numpy as np
 from keras import ops
 
 from keras_seq.layers import masks
-from keras_seq.layers.core import Dropout, Layer, register
+from keras_seq.layers.core import Dropout, Layer, register, unknown_zero
 from keras_seq.layers.embeddings import FrameEmbedding
 from keras_seq.layers.texts import stack
 from keras_seq.layers.transformer import normalization
@@ -70,7 +70,7 @@ class LogMel(Layer):
             raise ValueError(f"a window of {self.size} samples does not fit into {x.shape[1]}; pad the sound first.")
         x = ops.cast(x, "float32")
         batch, count = ops.shape(x)[0], self.frames(ops.shape(x)[1])
-        zero = ops.cast(ops.max(x) > 1e30, "float32")  # no compiler knows that it is, so none stores the matrices
+        zero = unknown_zero(x, "float32")  # or the matrices would be stored
         waves = ops.matmul(ops.reshape(self.cut(x, count), (-1, self.size)), self.fourier(zero))  # (B T, 2 K)
         real, imaginary = ops.split(ops.square(waves), 2, axis=-1)
         energy = ops.matmul(real + imaginary, self.triangles(zero))
