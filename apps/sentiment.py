@@ -34,7 +34,7 @@ class Config:
     task: Literal["auto", "classes", "regression"] = "auto"  # auto: numbers with fractions, or of more than 20 values, are a regression
     pretrained: str = ""  # folder of a trained masked_lm, whose tokenizer and encoder each member begins with
     model: Literal["transformer", "lstm", "bilstm"] = "bilstm"  # the family
-    members: int = 3  # models that learn apart and answer together: 1 to 2 points better than one, and as many times slower
+    members: int = 6  # models that learn apart and answer together: 1 to 2 points better than one, and as many times slower
     buckets: int = 2**18  # of pairs of pieces that vote beside the members; a quarter as many lose a point (0: no votes)
     vocab_size: int = 8000  # pieces, case aside
     dim: int = 64  # width of the vectors of the pieces

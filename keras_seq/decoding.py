@@ -92,7 +92,8 @@ def search(
     Args:
         noise: float32 (max_length, B * results), uniform in [0, 1): tokens are drawn with it; None for a beam search.
         temperature: a number above 0, or a scalar tensor.
-        once: whether work that all steps share is done before them; a file would hold its result beside the weights.
+        once: whether work that all steps share is done before them, and more operations are used where they are faster;
+            a file would hold all of that beside the weights.
     """
     width = beams if noise is None else results
     batch = ops.shape(tree.flatten(inputs)[0])[0]
@@ -102,11 +103,12 @@ def search(
         memory, state = tree.map_structure(lambda x: ops.repeat(x, width, axis=0), (memory, state))
     if once and hasattr(model, "once"):
         memory = {**memory, **model.once()}
+    top = largest if once else ops.top_k  # a phone's is fast as it is
 
     def choose(index, logits, score, done):
         if noise is not None:
             return draw(logits, score, done, noise[index], temperature, top_k, top_p, pad)
-        return expand(logits, score, done, width, pad) if width > 1 else best(logits, score, done, pad)
+        return expand(logits, score, done, width, pad, top) if width > 1 else best(logits, score, done, pad, top)
 
     def unfinished(index, tokens, last, score, done, state):
         return ops.logical_not(ops.all(done))
@@ -152,11 +154,48 @@ def pick(values, index):
     return ops.take(ops.reshape(values, (-1,)), ops.arange(rows, dtype="int32") * width + index)
 
 
-def best(logits, score, done, pad):
+GROUP = 64  # tokens
+
+
+def largest(logits, k):
+    """What `ops.top_k` finds, a few times faster on a CPU: the k best groups of neighbours, then the best in them.
+
+    Args:
+        logits: (R, V).
+        k: how many.
+
+    Returns:
+        the largest logits of each row, largest first, and their tokens int32, (R, k); of equal ones the first.
+
+    Example:
+
+    >>> import numpy as np
+    >>> from keras_seq.decoding import largest
+    >>> found, tokens = largest(np.sin(np.arange(200.0))[None], 2)
+    >>> np.array(tokens).tolist()
+    [[33, 77]]
+    """
+    rows, size = ops.shape(logits)
+    groups = -(-size // GROUP)
+    if groups <= k:
+        return ops.top_k(logits, k)
+    if size % GROUP:
+        logits = ops.pad(logits, ((0, 0), (0, groups * GROUP - size)), constant_values=-np.inf)
+    logits = ops.reshape(logits, (-1, GROUP))  # (R groups, GROUP)
+    _, chosen = ops.top_k(ops.reshape(ops.max(logits, axis=-1), (-1, groups)), k)
+    chosen = ops.sort(ops.cast(chosen, "int32"), axis=-1)  # so that of equal ones the first comes first
+    near = ops.take(logits, ops.reshape(chosen + offsets(rows, groups), (-1,)), axis=0)
+    found, place = ops.top_k(ops.reshape(near, (-1, k * GROUP)), k)
+    place = ops.cast(place, "int32")
+    group = ops.take_along_axis(chosen, ops.floor_divide(place, GROUP), axis=-1)
+    return found, group * GROUP + ops.mod(place, GROUP)
+
+
+def best(logits, score, done, pad, top=ops.top_k):
     """Greedy: the likeliest token of each row (R, V) -> (R,)."""
-    top, new = ops.top_k(logits, 1)  # not argmax: Keras' compares bits, for which a phone has no op
+    most, new = top(logits, 1)  # not argmax: Keras' compares bits, for which a phone has no op
     new = ops.cast(ops.squeeze(new, -1), "int32")
-    gain = ops.squeeze(top - log_normaliser(logits), -1)
+    gain = ops.squeeze(most - log_normaliser(logits), -1)
     return ops.where(done, pad, new), score + ops.where(done, 0.0, gain), None
 
 
@@ -194,21 +233,22 @@ def nucleus(logits, top_p):
     return ops.where(logits < least, NEVER, logits)
 
 
-def expand(logits, score, done, beams, pad):
+def expand(logits, score, done, beams, pad, top=ops.top_k):
     """Beam search: the K best continuations of K beams. A finished beam goes on with PAD alone, at no cost.
 
     Args:
         logits: (B*K, V).
         score: (B*K,), log p so far.
         done: bool (B*K,).
+        top: finds the largest logits of each row.
 
     Returns:
         tokens, scores and parents, each (B*K,); a parent is the row that a continuation goes on from.
     """
     k = min(beams, logits.shape[-1])
-    top, tokens = ops.top_k(logits, k)  # (B*K, k): the best of each beam first, of all beams after
+    most, tokens = top(logits, k)  # (B*K, k): the best of each beam first, of all beams after
     finished = ops.expand_dims(done, -1)
-    gain = ops.where(finished, np.where(np.arange(k) == 0, 0.0, NEVER).astype("float32"), top - log_normaliser(logits))
+    gain = ops.where(finished, np.where(np.arange(k) == 0, 0.0, NEVER).astype("float32"), most - log_normaliser(logits))
     total = ops.reshape(ops.expand_dims(score, -1) + gain, (-1, beams * k))  # (B, K*k)
     score, place = ops.top_k(total, beams)
     batch = ops.shape(total)[0]

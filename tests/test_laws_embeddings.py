@@ -131,3 +131,12 @@ def test_windows_that_do_not_fit():
         layers.FrameEmbedding(D, 5)(normal(B, 4, C))
     with pytest.raises(ValueError, match="at least 1"):
         layers.FrameEmbedding(D, 5, 0)
+
+
+@pytest.mark.parametrize("columns", [4, 11, 23, 4096])
+def test_a_table_in_parts_gives_the_same_logits(columns):
+    embedding, x = layers.TokenEmbedding(23, 8), checks.normal(2, 3, 8)
+    embedding.build()
+    parts = embedding.turned(columns)
+    assert [part.shape[1] for part in parts] == [min(columns, 23 - i) for i in range(0, 23, columns)]
+    close(embedding.logits(x, parts), array(embedding.logits(x)), 1e-6)

@@ -8,7 +8,7 @@ import pytest
 from keras import ops
 
 from keras_seq import compilation, generate
-from keras_seq.decoding import BOS, EOS, PAD
+from keras_seq.decoding import BOS, EOS, PAD, largest
 from keras_seq.models import RecurrentSeq2Seq, TransformerSeq2Seq
 from tests import checks
 from tests.checks import array, close
@@ -217,6 +217,21 @@ def test_beam_scores_are_those_of_teacher_forcing(name):
         log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
         gains = np.take_along_axis(log_p, tokens[:, beam, :, None], axis=-1)[..., 0]
         close(score[:, beam], np.sum(gains * (tokens[:, beam] != PAD), axis=-1), 1e-4)
+
+
+@pytest.mark.parametrize("size", [5, 64, 200, 1024, 1500])
+@pytest.mark.parametrize("k", [1, 4])
+def test_the_largest_of_groups_are_the_largest_of_all(size, k):
+    logits = checks.normal(7, size, seed=size)
+    logits[1] = np.round(logits[1])  # many are equal: the first counts
+    logits[2] = -np.inf
+    logits[2, -k:] = -1e9
+    found, tokens = largest(ops.convert_to_tensor(logits), k)
+    order = np.argsort(-logits, axis=1, kind="stable")[:, :k]
+    if keras.backend.backend() != "torch":  # which takes any of equal ones
+        np.testing.assert_array_equal(array(tokens), order)
+    np.testing.assert_array_equal(array(found), np.take_along_axis(logits, order, axis=1))
+    np.testing.assert_array_equal(array(found), np.take_along_axis(logits, array(tokens), axis=1))
 
 
 def test_what_was_compiled_sees_new_weights():
