@@ -24,6 +24,7 @@ from keras_seq.app import App, Data, ExportOptions, Preview
 class Config:
     data: str = ""  # labelled clips: a folder in GRID's layout or with labels.csv, or a CSV; default: moving digits
     model: Literal["transformer", "lstm"] = "lstm"  # over time; the LSTM reads both ways unless causal
+    members: int = 1  # models that learn apart, each from its share of the clips of an epoch, and answer together: two with twice the --epochs are better than one, and twice as slow
     causal: bool = False  # for live video: a frame's label depends on no later frame
     height: int = 40  # of the grey frames that the model sees
     width: int = 80  # and their width: the picture is squeezed into it
@@ -45,7 +46,7 @@ class Config:
     hide: int = 2  # times that the picture stands still for a moment
     splice: float = 0.2  # share of the clips that go on as another from where a label changes
     clips: int = 600  # moving digits to train on
-    batch: int = 6  # clips a step: few, so that there are many steps
+    batch: int = 6  # clips a step, of each member: few, so that there are many steps
     learning_rate: float = 1.5e-3  # at the end of the warm-up; it then falls along a cosine to nearly 0
     warmup: int = 100  # steps
     label_smoothing: float = 0.1  # keeps the model from being too sure: labels are a frame or so off
@@ -57,7 +58,7 @@ class Config:
     def __post_init__(self):
         if self.crop and (len(self.crop.split(",")) != 4 or not self.crop.replace(",", "").isdecimal()):
             raise ValueError(f"expected --crop left,top,width,height, got {self.crop!r}: for example 80,170,160,80")
-        for name in ("height", "width", "rate", "window", "filters", "dim", "layers", "units", "batch", "clips"):
+        for name in ("height", "width", "rate", "window", "filters", "dim", "layers", "units", "batch", "clips", "members"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"expected --{name} above 0, got {getattr(self, name)}")
 
@@ -86,8 +87,12 @@ def data(config):
     labels = {part: [numbers(config, names, *row) for row in zip(parts[part], frames[part])] for part in frames}
     flip = bool(config.data) if config.flip is None else config.flip
     changes = Changes(config.shift, config.shift, flip, config.light, config.stretch, config.hide, config.splice)
-    batches = ClipBatches(frames["train"], labels["train"], config.batch, config.window, changes)
-    valid = ClipBatches(frames["valid"], labels["valid"], config.batch, config.window, shuffle=False)
+    rows = config.batch * config.members
+    batches = ClipBatches(frames["train"], labels["train"], rows, config.window, changes)
+    valid = ClipBatches(frames["valid"], labels["valid"], rows, config.window, shuffle=False)
+    if len(batches.pieces) // batches.steps < config.members:  # the clips of the smallest batch
+        raise ValueError(f"expected a clip in each batch for each of --members {config.members}, "
+                         f"got {len(batches.pieces)} clips in batches of {rows}: raise --batch, or take fewer members")
     seconds = sum(map(len, frames["train"])) / config.rate
     return Data(
         batches, valid, [{"clip": clip.path, "spans": [list(span) for span in clip.spans]} for clip in parts["test"]],
@@ -174,18 +179,23 @@ def model(config, assets):
     from keras_seq import layers, models, training
 
     dtype = keras.config.dtype_policy()
-    encoder = layers.ClipEncoder(
-        config.dim, [config.filters * i for i in (1, 2, 3)], causal=config.causal, dropout=config.dropout / 4,
-        dtype=dtype, name="encoder",
-    )  # fmt: skip
-    common = {
-        "num_classes": len(assets["labels"]), "encoder": encoder, "frame_shape": (config.height, config.width, 1),
-        "causal": config.causal, "dropout": config.dropout, "num_layers": config.layers,
-    }  # fmt: skip
-    if config.model == "transformer":
-        net = models.TransformerTagger(**common, num_heads=config.heads, mlp_dim=config.mlp_dim, window=config.window)
-    else:
-        net = models.RecurrentTagger(**common, units=config.units)
+
+    def member():
+        encoder = layers.ClipEncoder(
+            config.dim, [config.filters * i for i in (1, 2, 3)], causal=config.causal, dropout=config.dropout / 4,
+            dtype=dtype, name="encoder",
+        )  # fmt: skip
+        common = {
+            "num_classes": len(assets["labels"]), "encoder": encoder, "frame_shape": (config.height, config.width, 1),
+            "causal": config.causal, "dropout": config.dropout, "num_layers": config.layers,
+        }  # fmt: skip
+        if config.model == "transformer":
+            own = {"num_heads": config.heads, "mlp_dim": config.mlp_dim, "window": config.window}
+            return models.TransformerTagger(**common, **own)
+        return models.RecurrentTagger(**common, units=config.units)
+
+    members = [member() for _ in range(config.members)]
+    net = models.TaggerCommittee(members) if len(members) > 1 else members[0]
     schedule = training.WarmupCosine(config.learning_rate, config.warmup, config.epochs * assets["epoch"]["steps"])
     optimizer = training.AdamW(schedule, weight_decay=0.01, global_clipnorm=config.clip)
     net.compile(optimizer, training.TokenCrossEntropy(config.label_smoothing))

@@ -25,13 +25,21 @@ STACKS = {
     "lstm": lambda encoder, shape, causal: models.RecurrentTagger(CLASSES, encoder, shape, causal, units=11),
     "gru": lambda encoder, shape, causal: models.RecurrentTagger(
         CLASSES, encoder, shape, causal, units=11, num_layers=1, cell="gru"),
+    "committee": lambda encoder, shape, causal: models.TaggerCommittee(
+        [STACKS["lstm"](encoder, shape, causal), STACKS["alibi"](twin_of(encoder), shape, causal)]),
 }  # fmt: skip
+
+
+def twin_of(encoder):
+    return type(encoder).from_config(encoder.get_config())
+
+
 FRAMES = {
     "clips": (clips, (H, W, C), normal(B, T, H, W, C)),
     "words": (lambda _: layers.TokenEmbedding(V, 12), (), np.random.default_rng(3).integers(1, V, (B, T), "int32")),
     "series": (lambda _: layers.Linear(12), (C,), normal(B, T, C)),
 }
-CASES = [("transformer", "clips"), ("alibi", "series"), ("lstm", "clips"), ("gru", "words")]
+CASES = [("transformer", "clips"), ("alibi", "series"), ("lstm", "clips"), ("gru", "words"), ("committee", "clips")]
 every_case = pytest.mark.parametrize(("stack", "kind"), CASES, ids=["_".join(case) for case in CASES])
 made = {}
 
@@ -160,3 +168,19 @@ def test_half_precision():
 def test_a_causal_tagger_needs_a_causal_encoder():
     with pytest.raises(ValueError, match="causal encoder"):
         STACKS["lstm"](clips(False), (H, W, C), True)
+
+
+def test_each_member_learns_from_its_own_rows():
+    members = [models.RecurrentTagger(CLASSES, layers.Linear(12), (C,), dropout=0.0, units=11) for _ in range(3)]
+    net, frames = checks.shake(models.TaggerCommittee(members)), normal(8, T, C)
+    length = np.arange(3, 11, dtype="int32")
+    shares = zip(members, np.split(frames, [2, 5]), np.split(length, [2, 5]))
+    found = net({"frames": frames, "length": length}, training=True)
+    close(found, np.concatenate([array(m({"frames": x, "length": n}, training=True)) for m, x, n in shares]), 1e-6)
+    close(checks.call(net, frames), np.mean([array(checks.call(member, frames)) for member in members], axis=0), 1e-6)
+
+
+def test_members_of_a_committee_are_alike():
+    causal = [STACKS["gru"](layers.Linear(12), (C,), causal) for causal in (True, False)]
+    with pytest.raises(ValueError, match="all causal, or all not"):
+        models.TaggerCommittee(causal)

@@ -257,8 +257,8 @@ def films(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("flags", [["--model", "lstm"], ["--causal", "--model", "transformer"]],
-                         ids=["lstm", "live_transformer"])  # fmt: skip
+@pytest.mark.parametrize("flags", [["--model", "lstm"], ["--causal", "--model", "transformer", "--members", "2"]],
+                         ids=["lstm", "two_live_transformers"])  # fmt: skip
 def test_the_app_learns_and_answers(films, tmp_path, capsys, monkeypatch, flags):
     monkeypatch.chdir(tmp_path)
     assert video.APP.run(["train", "--data", str(films), *TINY, *flags]) == 0
@@ -302,6 +302,7 @@ def test_long_clips_are_read_in_pieces():
 @pytest.mark.parametrize(("flags", "message"), [
     (["--crop", "1,2"], "expected --crop"),
     (["--window", "0"], "above 0"),
+    (["--members", "0"], "above 0"),
     (["--data", "nowhere"], "found nothing"),
 ])
 def test_wrong_settings_are_told_in_a_line(tmp_path, capsys, flags, message):

@@ -15,7 +15,7 @@ from keras_seq.models.masked_lm import MaskedLM
 from keras_seq.models.picture_classifier import PictureClassifier
 from keras_seq.models.recognizer import CTCRecognizer, RecurrentRecognizer, TransformerRecognizer
 from keras_seq.models.seq2seq import RecurrentSeq2Seq, Seq2Seq, TransformerSeq2Seq
-from keras_seq.models.tagger import RecurrentTagger, Tagger, TransformerTagger
+from keras_seq.models.tagger import RecurrentTagger, Tagger, TaggerCommittee, TransformerTagger
 from keras_seq.models.word_tagger import WordTagger
 
 __all__ = [
@@ -28,5 +28,5 @@ __all__ = [
     "Forecaster", "RecurrentForecaster", "Seq2SeqForecaster", "TransformerForecaster",
     "CTCRecognizer", "RecurrentRecognizer", "TransformerRecognizer",
     "RecurrentSeq2Seq", "Seq2Seq", "TransformerSeq2Seq",
-    "RecurrentTagger", "Tagger", "TransformerTagger", "WordTagger",
+    "RecurrentTagger", "Tagger", "TaggerCommittee", "TransformerTagger", "WordTagger",
 ]  # fmt: skip

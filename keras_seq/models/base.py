@@ -47,3 +47,16 @@ class HasEncoder:
     def from_config(cls, config, custom_objects=None):
         encoder = keras.saving.deserialize_keras_object(config["encoder"], custom_objects)
         return cls(**{**config, "encoder": encoder})
+
+
+class HasMembers:
+    """What models share that are made of others, `members`: they are kept in the config."""
+
+    def get_config(self):
+        members = [keras.saving.serialize_keras_object(member) for member in self.members]
+        return {**super().get_config(), "members": members}
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        members = [keras.saving.deserialize_keras_object(member, custom_objects) for member in config["members"]]
+        return cls(**{**config, "members": members})

@@ -12,7 +12,7 @@ from keras import ops
 from keras_seq.layers import masks
 from keras_seq.layers.core import Dropout, Linear, register
 from keras_seq.layers.texts import PairEmbedding, TextEncoder
-from keras_seq.models.base import Model
+from keras_seq.models.base import HasMembers, Model
 
 
 class Answering(Model):
@@ -244,7 +244,7 @@ SCALE = 3.0  # of votes: it lets them grow, at a learning rate that suits networ
 
 
 @register
-class Committee(Answering):
+class Committee(HasMembers, Answering):
     """Classifiers that learn apart and answer together: logits = sum_m trust_m z_m. Their mistakes partly cancel.
 
     The trust in all members is the same, 1 / M, until it is fitted on validation data, see
@@ -310,11 +310,3 @@ class Committee(Answering):
         if len(y_pred.shape) == 2:
             return loss(x, y, y_pred, sample_weight, training)
         return sum(loss(x, y, part, sample_weight, training) for part in ops.unstack(y_pred, axis=1)) / y_pred.shape[1]
-
-    def get_config(self):
-        return {**super().get_config(), "members": [keras.saving.serialize_keras_object(m) for m in self.members]}
-
-    @classmethod
-    def from_config(cls, config, custom_objects=None):
-        members = [keras.saving.deserialize_keras_object(m, custom_objects) for m in config["members"]]
-        return cls(**{**config, "members": members})

@@ -6,13 +6,13 @@
 """
 
 import keras
-from keras import ops
+from keras import ops, tree
 
 from keras_seq.layers import masks
 from keras_seq.layers.core import Dropout, Linear, register
 from keras_seq.layers.recurrent import RecurrentEncoder
 from keras_seq.layers.transformer import TransformerEncoder, grown
-from keras_seq.models.base import HasEncoder, Model
+from keras_seq.models.base import HasEncoder, HasMembers, Model
 
 
 class Tagger(HasEncoder, Model):
@@ -214,3 +214,66 @@ class RecurrentTagger(Tagger):
 
     def run(self, x, index, state=None, mask=None):
         return (self.over(x, x_mask=mask), None) if state is None else self.over.step(x, state)
+
+
+@register
+class TaggerCommittee(HasMembers, Model):
+    """Taggers that learn apart, each from its own rows of every batch, and answer together: the mean of their logits.
+
+    Where examples are few, members that saw different batches make different mistakes, which partly cancel.
+
+    Args:
+        members: taggers of the same classes, all of them causal or none.
+
+    Call arguments:
+        inputs: as of `Tagger`. While it trains a batch needs at least a row for each member.
+
+    Returns:
+        logits (B, T, C).
+
+    Raises:
+        ValueError: for no member, or for causal ones among others.
+
+    Reference: Hansen and Salamon 1990; Breiman 1996.
+
+    Example:
+
+    >>> import numpy as np
+    >>> from keras_seq import layers, models
+    >>> taggers = [models.RecurrentTagger(7, layers.TokenEmbedding(23, 12), units=11) for _ in range(2)]
+    >>> tuple(models.TaggerCommittee(taggers)(np.ones((2, 5), "int32")).shape)
+    (2, 5, 7)
+    """
+
+    def __init__(self, members, **kwargs):
+        super().__init__(**kwargs)
+        self.members = list(members)
+        if len({member.causal for member in self.members}) != 1:
+            causal = [member.causal for member in self.members]
+            raise ValueError(f"TaggerCommittee expects members that are all causal, or all not; got {causal}.")
+        self.causal = self.members[0].causal
+        self.built = True
+
+    def call(self, inputs, training=None, mask=None):
+        given = (inputs, mask)
+        if not training:
+            return self.mean([member(inputs, mask=mask) for member in self.members])
+        rows, count = ops.shape(tree.flatten(inputs)[0])[0], len(self.members)
+        found = []
+        for i, member in enumerate(self.members):
+            share = slice(rows * i // count, rows * (i + 1) // count)
+            inputs, mask = tree.map_structure(lambda x, share=share: None if x is None else x[share], given)
+            found.append(member(inputs, training=training, mask=mask))
+        return ops.concatenate(found, axis=0)
+
+    def start(self, batch=1):
+        """The states of all members before the first frame, see `Tagger.start`."""
+        return [member.start(batch) for member in self.members]
+
+    def step(self, frames, index, state):
+        """As `Tagger.step`, with a state of each member."""
+        found, states = zip(*(member.step(frames, index, own) for member, own in zip(self.members, state)))
+        return self.mean(found), list(states)
+
+    def mean(self, found):
+        return ops.mean(ops.stack(found), axis=0)
