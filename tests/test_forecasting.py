@@ -4,6 +4,7 @@ import datetime
 import json
 import math
 
+import keras
 import numpy as np
 import pytest
 
@@ -119,10 +120,21 @@ def test_an_epoch_follows_from_the_seed():
     one, again, other = (next(windows().epoch(e))[1] for e in (4, 4, 5))
     np.testing.assert_array_equal(one, again)
     assert np.abs(one - other).max() > 0
-    np.testing.assert_array_equal(next(iter(windows().dataset(4)))[1], one)
     assert windows(per_epoch=9).steps == len(list(windows(per_epoch=9).epoch())) == 3
     with pytest.raises(ValueError, match="expected 5 rows to read and 3 to forecast in each part"):
         SeriesWindows(np.zeros((4, 1)), [], 5, 3)
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("rebuild", [False, True])
+def test_what_fit_is_given_is_the_epoch(rebuild):
+    seen = np.arange(40)[:, None] % 7 > 0
+    made = windows(seen=seen, rebuild=rebuild)
+    for given, wanted in zip(made.dataset(4).take(made.steps), made.epoch(4), strict=True):
+        given, wanted = keras.tree.flatten(given), keras.tree.flatten(wanted)
+        assert [x.dtype.name for x in given] == [x.dtype.name for x in wanted]
+        for one, other in zip(given, wanted, strict=True):
+            np.testing.assert_array_equal(one, other)
 
 
 def test_scores_are_over_what_was_measured():
