@@ -103,15 +103,15 @@ def taught(z, h, c, recurrent, keep=None, backwards=False):
             return ops.concatenate([h, c, *gates], axis=-1), [h, c]
 
         made = loop(once, (z, *keep), [h, c])[1]  # (T, B, 6 U)
-        y = made[:, :, : 2 * size]
+        y, gates = ops.split(made, [2 * size], axis=-1)
         before = ops.concatenate([ops.expand_dims(ops.concatenate([h, c], axis=-1), 0), y[:-1]], axis=0)
         turned = ops.transpose(recurrent)
 
         def back(seen, now, slopes):
-            dy, made, before, *kept = (x[now[0, 0]] for x in seen)
+            dy, gates, y, before, *kept = (x[now[0, 0]] for x in seen)
             dh, dc = (slope + part for slope, part in zip(slopes, ops.split(dy, 2, axis=-1)))
-            _, c, i, f, g, o = ops.split(made, 6, axis=-1)
-            t = ops.tanh(c)
+            i, f, g, o = ops.split(gates, 4, axis=-1)
+            t = ops.tanh(y[:, size:])
             through = dc + dh * o * (1 - t * t)  # what reaches c, from outside and from h
             di, df, dg, do = through * g, through * before[:, size:], through * i, dh * t
             dz = [di * i * (1 - i), df * f * (1 - f), dg * (1 - g * g), do * o * (1 - o)]
@@ -121,7 +121,7 @@ def taught(z, h, c, recurrent, keep=None, backwards=False):
         def gradient(*args, upstream=None):
             dy = args[0] if upstream is None else upstream  # torch gives it by name, after the arguments
             zero = ops.zeros_like(h)
-            seen = (ops.cast(dy, z.dtype), made, before, *keep)
+            seen = (ops.cast(dy, z.dtype), gates, y, before, *keep)
             steps = ops.reshape(ops.arange(ops.shape(z)[0], dtype="int32"), (-1, 1, 1))  # turned about in place of z
             _, dz, (dh, dc) = loop(functools.partial(back, seen), steps, [zero, zero], backwards=True)
             dz = ops.flip(dz, axis=0)
