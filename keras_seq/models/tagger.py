@@ -267,13 +267,16 @@ class TaggerCommittee(HasMembers, Model):
         return ops.concatenate(found, axis=0)
 
     def start(self, batch=1):
-        """The states of all members before the first frame, see `Tagger.start`."""
-        return [member.start(batch) for member in self.members]
+        """The state of each member before the first frame, {"member_0": see `Tagger.start`, ...}."""
+        return {f"member_{i}": member.start(batch) for i, member in enumerate(self.members)}
 
     def step(self, frames, index, state):
         """As `Tagger.step`, with a state of each member."""
-        found, states = zip(*(member.step(frames, index, own) for member, own in zip(self.members, state)))
-        return self.mean(found), list(states)
+        found, after = [], {}
+        for i, member in enumerate(self.members):
+            logits, after[f"member_{i}"] = member.step(frames, index, state[f"member_{i}"])
+            found.append(logits)
+        return self.mean(found), after
 
     def mean(self, found):
         return ops.mean(ops.stack(found), axis=0)
