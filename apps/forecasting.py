@@ -411,7 +411,7 @@ def export(config, model, assets, folder, examples, options):
     from keras_seq import deploy
 
     table, starts = rows_of(config, config.data), [row["row"] for row in examples]
-    inputs, _, _ = windows(config, table, starts).window(np.asarray(starts))
+    inputs, _, _ = windows(config, table, starts).window(starts)
     items = [{name: x[i] for name, x in inputs.items()} for i in range(len(starts))]
     truth, seen = over(table.values, starts, config.horizon), over(table.seen, starts, config.horizon)
     quantiles, facts = numbers(config.quantiles, "--quantiles"), assets["series"]

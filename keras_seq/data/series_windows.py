@@ -42,8 +42,7 @@ class SeriesWindows:
         per_epoch=None, shuffle=True, seed=0,
     ):  # fmt: skip
         self.values, self.starts = np.asarray(values, "float32"), np.asarray(starts, "int64")
-        seen = np.ones(self.values.shape, "float32") if seen is None else np.asarray(seen, "float32")
-        self.weights = seen.min(axis=-1) if rebuild else seen
+        self.seen = np.ones(self.values.shape, "float32") if seen is None else np.asarray(seen, "float32")
         self.time = None if time is None else np.asarray(time, "int32")
         self.known = None if known is None else np.asarray(known, "float32")
         self.context, self.horizon, self.batch, self.shuffle, self.seed = context, horizon, batch, shuffle, seed
@@ -54,49 +53,37 @@ class SeriesWindows:
         self.count = per_epoch or len(self.starts)
         self.steps = -(-self.count // batch)
 
-    def window(self, starts, take=None):
+    def window(self, starts):
         """(inputs, targets (B, T, V), weights (B, T, V)) of the windows that begin their forecast at some rows.
 
         Where windows are rebuilt: (inputs, (B, S, V), (B, S)).
-
-        Args:
-            starts: the rows, int64 (B,).
-            take: from an array of this object and numbers of rows to those rows; indexing when left out.
         """
-        take = take or (lambda x, rows: x[rows])
         span = np.arange(-self.context, 0) if self.rebuild else np.arange(self.horizon)
-        ahead = starts[:, None] + span
-        return self.inputs(starts, take), take(self.values, ahead), take(self.weights, ahead)
+        ahead = np.asarray(starts)[:, None] + span
+        seen = self.seen[ahead]
+        return self.inputs(starts), self.values[ahead], seen.min(axis=-1) if self.rebuild else seen
 
-    def inputs(self, starts, take):
+    def inputs(self, starts):
         """What a forecaster reads: {"past" (B, S, V), "time" (B, S + T), "known" (B, S + T, K)}."""
-        rows = starts[:, None] + np.arange(-self.context, self.horizon)
-        inputs = {"past": take(self.values, rows[:, : self.context])}
+        rows = np.asarray(starts)[:, None] + np.arange(-self.context, self.horizon)
+        inputs = {"past": self.values[rows[:, : self.context]]}
         for name, column in (("time", self.time), ("known", self.known)):
             if column is not None:
-                inputs[name] = take(column, rows)
+                inputs[name] = column[rows]
         return inputs
 
-    def order(self, epoch=0):
-        """Yields the rows at which the windows of each batch of an epoch begin."""
+    def epoch(self, epoch=0):
+        """Yields the batches of an epoch, as `window` gives them."""
         random = np.random.default_rng((self.seed, epoch))
         rounds = -(-self.count // len(self.starts)) if self.shuffle else 0
         order = np.concatenate([random.permutation(self.starts) for _ in range(rounds)] or [self.starts])
         for first in range(0, self.count, self.batch):
-            yield order[first : min(first + self.batch, self.count)]
-
-    def epoch(self, epoch=0):
-        """Yields the batches of an epoch, as `window` gives them."""
-        return map(self.window, self.order(epoch))
+            yield self.window(order[first : min(first + self.batch, self.count)])
 
     def dataset(self, epoch=0):
         """A `tf.data.Dataset`: with `shuffle` endless, from `epoch` on; without, one epoch long."""
         import tensorflow as tf
 
-        arrays = (x for x in (self.values, self.weights, self.time, self.known) if x is not None)
-        held = {id(x): tf.constant(x) for x in arrays}  # only numbers of rows are handed over
-
-        def taken(starts):
-            return self.window(starts, lambda x, rows: tf.gather(held[id(x)], rows))
-
-        return fed(self, epoch, tf.TensorSpec((None,), tf.int64), self.order, taken)
+        one = self.window(self.starts[:1])
+        spec = tf.nest.map_structure(lambda x: tf.TensorSpec((None, *x.shape[1:]), x.dtype), one)
+        return fed(self, epoch, spec)
