@@ -255,15 +255,14 @@ class TaggerCommittee(HasMembers, Model):
         self.built = True
 
     def call(self, inputs, training=None, mask=None):
-        given = (inputs, mask)
         if not training:
             return self.mean([member(inputs, mask=mask) for member in self.members])
         rows, count = ops.shape(tree.flatten(inputs)[0])[0], len(self.members)
         found = []
         for i, member in enumerate(self.members):
             share = slice(rows * i // count, rows * (i + 1) // count)
-            inputs, mask = tree.map_structure(lambda x, share=share: None if x is None else x[share], given)
-            found.append(member(inputs, training=training, mask=mask))
+            own, seen = tree.map_structure(lambda x, share=share: None if x is None else x[share], (inputs, mask))
+            found.append(member(own, training=training, mask=seen))
         return ops.concatenate(found, axis=0)
 
     def start(self, batch=1):
