@@ -34,10 +34,10 @@ class Config:
     attention: Literal["additive", "dot"] = "additive"  # of the LSTM
     position: Literal["sinusoidal", "learned", "rotary", "relative", "relative_bias", "alibi"] = "rotary"  # of the Transformer
     dim: int = 128  # width of every layer
-    layers: int = 3  # of the encoder and of the decoder of the Transformer
-    heads: int = 4  # of each attention
-    mlp_dim: int = 512  # width inside the feed-forward: four times dim, as usual
-    units: int = 320  # of the LSTM, which has one layer each side
+    layers: int | None = None  # of the encoder and of the decoder (none: 3 of the Transformer, 1 of the LSTM)
+    heads: int = 4  # of each attention of the Transformer
+    mlp_dim: int = 512  # width inside its feed-forward: four times dim, as usual
+    units: int = 320  # of each layer of the LSTM
     dropout: float = 0.1  # of every layer
     batch_tokens: int = 4096  # letters and phonemes a step
     learning_rate: float = 2e-3  # at the end of the warm-up; it then falls along a cosine to 0
@@ -46,8 +46,8 @@ class Config:
     weight_decay: float = 0.01  # of AdamW
     clip: float = 1.0  # norm of the gradient, at most
     max_length: int = 40  # letters of a word, and phonemes; longer ones are left out of training
-    epochs: int = 10  # passes over the training data; the schedule ends with the last
-    patience: int = 4  # epochs without a better validation loss before training stops
+    epochs: int = 20  # passes over the training data; the schedule ends with the last
+    patience: int = 0  # the schedule has its best at its end
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +80,7 @@ def data(config):
         [{"word": word, "pronunciations": found, "form": has_form(word, known)} for word, found in test],
         assets={**assets, "epoch": {"steps": batches.steps}},
         facts=[note, *batches.notes, f"{len(letters)} letters, {len(phonemes)} phonemes"],
-        samples=[{"word": word, "pronunciations": found, "form": False} for word, found in valid[:1000]],
+        samples=[{"word": word, "pronunciations": found, "form": False} for word, found in valid],
     )  # fmt: skip
 
 
@@ -159,12 +159,12 @@ def model(config, assets):
     size = tokenizer_of(assets).vocab_size
     if config.model == "transformer":
         net = models.TransformerSeq2Seq(
-            size, config.dim, config.heads, config.layers, config.mlp_dim, config.position, config.dropout,
+            size, config.dim, config.heads, config.layers or 3, config.mlp_dim, config.position, config.dropout,
             max_length=2 * config.max_length,
         )  # fmt: skip
     else:
         net = models.RecurrentSeq2Seq(
-            size, config.dim, config.units, 1, attention=config.attention, dropout=config.dropout
+            size, config.dim, config.units, config.layers or 1, attention=config.attention, dropout=config.dropout
         )
     schedule = training.WarmupCosine(config.learning_rate, config.warmup, config.epochs * assets["epoch"]["steps"])
     optimizer = training.AdamW(schedule, config.weight_decay, beta_2=0.98, global_clipnorm=config.clip)
@@ -305,6 +305,7 @@ def words_right(rows):
 APP = App(
     "pronunciation", Config, data, model, predict, evaluate, preview, export,
     predict_options=Predict, export_options=Export, example="WORD", reads=reads,
+    monitor="val_word_errors",
     about="The dictionary is CMUdict (Carnegie Mellon University, BSD style): General American, with many names.",
 )  # fmt: skip
 
