@@ -52,7 +52,8 @@ class Config:
     label_smoothing: float = 0.1  # keeps the model from being too sure: labels are a frame or so off
     clip: float = 1.0  # norm of the gradient, at most
     epochs: int = 16  # passes over the training clips; the schedule ends with the last
-    patience: int = 0  # the schedule has its best at its end
+    patience: int = 0  # epochs without a better validation before training stops; 0: none
+    keep: Literal["best", "last"] = "last"  # the schedule has its best at its end, and validation clips are few
     mixed_precision: bool = False  # bfloat16: good on a GPU, slower than float32 in 3-D convolutions on a CPU
 
     def __post_init__(self):

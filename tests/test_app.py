@@ -130,6 +130,24 @@ def test_the_best_weights_are_kept_not_the_last(tmp_path):
     assert_same(weights(tmp_path), seen[1])
 
 
+def test_keep_last_hands_on_the_weights_of_the_last_epoch(tmp_path):
+    """A falling score: the best epoch is still told, the weights and the marks are the last's, resumed or not."""
+    seen = []
+
+    def preview(config, model, assets, examples):
+        seen.append([np.array(v) for v in model.trainable_variables])
+        return Preview({"score": 1 / len(seen)})
+
+    app = dataclasses.replace(APP, preview=preview, monitor="score", mode="max")
+    assert train(tmp_path, "--keep", "last", "--patience", 0, "--epochs", 2, app=app) == 0
+    assert_same(weights(tmp_path), seen[1])
+    assert train(tmp_path, "--resume", "--epochs", 3, app=app) == 0
+    training = metrics(tmp_path)["training"]
+    assert (training["best_epoch"], training["kept_epoch"]) == (1, 3)
+    assert "the weights are those of epoch 3" in (tmp_path / "README.md").read_text()
+    assert_same(weights(tmp_path), seen[3])  # two epochs, the pictures of the first run, and this
+
+
 def test_the_same_seed_gives_the_same_run_and_another_seed_another(trained, tmp_path):
     assert train(tmp_path / "same") == 0
     assert train(tmp_path / "other", "--seed", 1) == 0

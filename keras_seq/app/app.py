@@ -25,6 +25,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Literal
 
 from keras_seq.app.cli import UserError, one_line_errors
 from keras_seq.training import store
@@ -79,6 +80,7 @@ class Run:
     steps: int = 0  # optimizer steps in all, instead of --epochs (0: no such limit)
     minutes: float = 0.0  # stop cleanly after so many minutes of training (0: no limit)
     patience: int = 3  # epochs without a better validation before training stops (0: never stops early)
+    keep: Literal["best", "last"] = "best"  # weights of the best epoch in validation, or of the last
     seed: int = 0  # the same seed gives the same run on one machine
     mixed_precision: bool | None = None  # train in bfloat16, weights in float32 (none: where the hardware is fast)
 

@@ -210,7 +210,7 @@ def callbacks(app, config, run: Run, folder: Path, data: Data, assets: dict, sta
     stale = dict.fromkeys(STALE) if state.epoch == 0 else {}
     files = {**stale, "config.json": store.to_json({**settings, "assets": names}), **files, **test_file(data.test)}
     showing = Showing(lambda model: app.preview(config, model, assets, samples(data))) if app.preview else None
-    keeper = Keeper(folder, state, settings, files, app.monitor, app.mode, run.patience)
+    keeper = Keeper(folder, state, settings, files, app.monitor, app.mode, run.patience, run.keep)
     progress = Progress(state, epochs(run, data), getattr(data.train, "steps", None), showing)
     board = [Board(folder / "logs" / state.run, state, showing, plots.pixels)] if tensorboard() else []
     clock = Clock(state, run.steps, run.minutes, command_started())
@@ -242,7 +242,7 @@ def finish(app, run: Run, folder: Path, data: Data, state) -> dict:
     trained = app.load(folder)
     test = evaluated(app, trained, examples(app, trained)) if app.evaluate and data.test else {}
     metrics = {"test": test, **numbers(run, state, trained.model)}
-    pictures = {"learning_curves.png": plots.png(plots.learning_curves(state.history, best=state.best_epoch))}
+    pictures = {"learning_curves.png": plots.png(plots.learning_curves(state.history, best=kept_epoch(run, state)))}
     pictures |= {f"{file_name(k)}.png": plots.png(v) for k, v in figures(app, trained, data).items()}
     facts = card_facts(app, run, data, metrics, trained)
     card = model_card(facts, list(asset_files(trained.assets)[1]), list(pictures))
@@ -263,6 +263,11 @@ def file_name(name: str) -> str:
     return re.sub(r"[^\w.-]+", "_", name).strip("_.") or "figure"
 
 
+def kept_epoch(run: Run, state) -> int:
+    """Returns the epoch, counted from 1, whose weights are handed on."""
+    return state.epoch if run.keep == "last" else state.best_epoch
+
+
 def numbers(run: Run, state, model) -> dict:
     """Returns what metrics.json says of the training."""
     training = {
@@ -270,6 +275,7 @@ def numbers(run: Run, state, model) -> dict:
         "steps": state.steps,
         "best_epoch": state.best_epoch,
         "best": state.best,
+        "kept_epoch": kept_epoch(run, state),
         "stopped_by": state.stopped or "epochs",
         "minutes": round(state.seconds / 60, 3),
         "cpu_minutes": round(state.cpu_seconds / 60, 3),
@@ -314,7 +320,7 @@ def summary(app, metrics: dict, folder: Path) -> str:
     training, flag = metrics["training"], app.flag(folder)
     lines = [
         f"stopped by --{training['stopped_by']} after {training['epochs']} epochs, {training['steps']:,} steps, "
-        f"{training['minutes']:.1f} minutes; the weights of epoch {training['best_epoch']} are kept",
+        f"{training['minutes']:.1f} minutes; the weights of epoch {training['kept_epoch']} are kept",
         *(["test", cli.table(metrics["test"])] if metrics["test"] else []),
         f"everything is in {folder}; next:",
         f'  {app.command} predict{flag} "..."',

@@ -78,7 +78,7 @@ class Showing(keras.callbacks.Callback):
 
 
 class Keeper(keras.callbacks.Callback):
-    """Keeps the run: at each epoch's end one commit of the checkpoint and, when it is the best, of the weights.
+    """Keeps the run: at each epoch's end one commit of the checkpoint and, when they are handed on, of the weights.
 
     Args:
         folder: where the files go.
@@ -88,19 +88,23 @@ class Keeper(keras.callbacks.Callback):
         monitor, mode: the metric that decides which weights are best, or several, of which the first that is there
             does; and "min" or "max".
         patience: epochs without a better value before training stops; 0 never stops.
+        keep: "best", or "last": the weights of each epoch take the place of those before it.
     """
 
-    def __init__(self, folder, state: State, facts: dict, files: dict, monitor: str | tuple, mode: str, patience: int):
+    def __init__(
+        self, folder, state: State, facts: dict, files: dict, monitor: str | tuple, mode: str, patience: int, keep: str
+    ):
         super().__init__()
         self.folder, self.state, self.facts, self.files = Path(folder), state, facts, files
-        self.monitor, self.mode, self.patience = monitor, mode, patience
+        self.monitor, self.mode, self.patience, self.keep = monitor, mode, patience, keep
 
     def on_epoch_end(self, epoch, logs=None):
         better = self.record(epoch, logs)
         if self.patience and self.state.wait >= self.patience:
             self.state.stopped = self.state.stopped or "patience"
             self.model.stop_training = True
-        files = {WEIGHTS: lambda path: write_weights(path, self.model), **self.files} if better else {}
+        kept = better or self.keep == "last"
+        files = {WEIGHTS: lambda path: write_weights(path, self.model), **self.files} if kept else {}
         files[CHECKPOINT] = lambda path: write_checkpoint(path, self.model, self.state, self.facts)
         store.commit(self.folder, files, needed=size(self.model))
 
@@ -177,8 +181,8 @@ class Progress(keras.callbacks.Callback):
         if self.bar:
             self.out.write("\r" + " " * (shutil.get_terminal_size().columns - 1) + "\r")
         numbers = "  ".join(f"{name} {value:.4g}" for name, value in logs.items())
-        kept = "  kept" if self.state.best_epoch == epoch + 1 else ""
-        print(f"{self.head(epoch)}  {numbers}  {clock(self.state.seconds)}{kept}", file=self.out)
+        best = "  best" if self.state.best_epoch == epoch + 1 else ""
+        print(f"{self.head(epoch)}  {numbers}  {clock(self.state.seconds)}{best}", file=self.out)
         for text in self.showing.shown.texts if self.showing else ():
             print("    " + text.replace("\n", "\n    "), file=self.out)
         self.out.flush()
