@@ -233,12 +233,13 @@ def test_the_bits_of_dropout_know_nothing_of_each_other():
 
 @pytest.mark.tensorflow  # elsewhere it is that of Keras
 @pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
-def test_layer_normalization_is_that_of_keras_and_so_are_its_gradients(dtype):
-    """The gradient in training is written by hand."""
+@pytest.mark.parametrize("name", ["LayerNormalization", "BatchNormalization"])
+def test_normalization_is_that_of_keras_and_so_are_its_gradients(name, dtype):
+    """The gradient in training is written by hand, or an op's; the moving mean and variance move as they would."""
     import tensorflow as tf
 
-    found = []
-    for kind in (core.LayerNormalization, keras.layers.LayerNormalization):
+    found, moved = [], []
+    for kind in (getattr(core, name), getattr(keras.layers, name)):
         layer = kind(epsilon=1e-5, dtype=dtype)
         layer.build((None, None, 13))
         checks.shake(layer, 7)
@@ -248,7 +249,9 @@ def test_layer_normalization_is_that_of_keras_and_so_are_its_gradients(dtype):
             y = layer(given, training=True)
             size = tf.reduce_sum(tf.cast(y, "float32") * checks.normal(5, 7, 13, seed=1))
         found.append([y, *tape.gradient(size, [given, *(weight.value for weight in layer.trainable_weights)])])
+        moved.append(layer.non_trainable_weights)
     close(*found, 1e-5 if dtype == "float32" else 2**-7)
+    close(*moved, 1e-5)
     assert layer.compute_dtype == found[0][0].dtype.name
 
 

@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from keras_seq.layers import masks
-from keras_seq.layers.core import Linear, register
+from keras_seq.layers.core import BatchNormalization, Linear, register
 
 
 @register
@@ -78,7 +78,7 @@ class ClipEncoder(keras.layers.Layer):
 
     def normalization(self, name, shape):
         """Over the batch: what never moves, like a face, is the mean and goes; what moves is brought to one size."""
-        layer = keras.layers.BatchNormalization(momentum=0.9, dtype=self.dtype_policy, name=name)
+        layer = BatchNormalization(momentum=0.9, dtype=self.dtype_policy, name=name)
         layer.build(shape)
         return layer
 

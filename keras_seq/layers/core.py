@@ -1,4 +1,4 @@
-"""What other layers are made of: one matrix product with weights, one without, dropout, and whole blocks."""
+"""What other layers are made of: matrix products with weights or without, normalisation, dropout, and whole blocks."""
 
 import keras
 from keras import ops
@@ -90,6 +90,30 @@ def normalized(x, gamma, beta, epsilon):
         return ops.reshape(n * gamma + beta, shape), gradient
 
     return run(x, ops.copy(gamma), ops.copy(beta))  # tensors: variables would be asked for a gradient of their own
+
+
+@register
+class BatchNormalization(keras.layers.BatchNormalization):
+    """`keras.layers.BatchNormalization`, faster in training on tensorflow: same arguments, weights and results.
+
+    Over all axes but the last, with gamma and beta.
+    """
+
+    def call(self, inputs, training=None, mask=None):
+        fused = keras.backend.backend() == "tensorflow" and self.compute_dtype != "float64"
+        if not (training and self.trainable and fused) or mask is not None:
+            return super().call(inputs, training=training, mask=mask)
+        import tensorflow as tf
+
+        rows = tf.reshape(inputs, (-1, 1, 1, inputs.shape[-1]))
+        y, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+            x=rows, scale=self.gamma, offset=self.beta, mean=[], variance=[], epsilon=self.epsilon, is_training=True
+        )
+        count = tf.cast(tf.shape(rows)[0], variance.dtype)
+        variance *= (count - 1) / count  # the op divides by one less
+        for moving, new in ((self.moving_mean, mean), (self.moving_variance, variance)):
+            moving.assign(moving * self.momentum + tf.stop_gradient(new) * (1 - self.momentum))
+        return tf.reshape(y, tf.shape(inputs))
 
 
 @register

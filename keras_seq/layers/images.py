@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from keras_seq.layers import positions
-from keras_seq.layers.core import Dropout, Linear, register
+from keras_seq.layers.core import BatchNormalization, Dropout, Linear, register
 from keras_seq.layers.embeddings import PatchEmbedding
 from keras_seq.layers.transformer import TransformerEncoder, normalization
 
@@ -33,7 +33,7 @@ class RegionEncoder(keras.layers.Layer):
             wide, size, strides, "same", use_bias=False, kernel_initializer="he_normal", data_format="channels_last",
             dtype=self.dtype_policy, name=name,
         )  # fmt: skip
-        norm = keras.layers.BatchNormalization(momentum=0.9, dtype=self.dtype_policy, name=f"{name}_norm")
+        norm = BatchNormalization(momentum=0.9, dtype=self.dtype_policy, name=f"{name}_norm")
         conv.build((None, None, None, channels))
         norm.build((None, None, None, wide))
         return [conv, norm]
