@@ -54,7 +54,6 @@ class Config:
     epochs: int = 16  # passes over the training clips; the schedule ends with the last
     patience: int = 0  # epochs without a better validation before training stops; 0: none
     keep: Literal["best", "last"] = "last"  # the schedule has its best at its end, and validation clips are few
-    mixed_precision: bool = False  # bfloat16: good on a GPU, slower than float32 in 3-D convolutions on a CPU
 
     def __post_init__(self):
         if self.crop and (len(self.crop.split(",")) != 4 or not self.crop.replace(",", "").isdecimal()):
