@@ -107,7 +107,7 @@ def data(config):
 
 
 def labelled(config):
-    """{"train": [Clip, ...], "valid": ..., "test": ...}: by a hash of their names, 15 % to test, 8 % to validate."""
+    """{"train": [Clip, ...], "valid": ..., "test": ...}: by a hash of their names, 15 % to test, 4 % to validate."""
     import hashlib
     import math
     from pathlib import Path
@@ -120,7 +120,7 @@ def labelled(config):
     if len(clips) < 3:
         raise ValueError(f"expected clips to train on, to validate and to test, got {len(clips)} in {config.data}")
     test = math.ceil(0.15 * len(clips))
-    train = test + math.ceil(0.08 * len(clips))
+    train = test + math.ceil(0.04 * len(clips))
     return {"train": clips[train:], "valid": clips[test:train], "test": clips[:test]}
 
 
