@@ -2,8 +2,10 @@
 
 import itertools
 
+import numpy as np
 
-def fed(batches, epoch, signature, make=None, change=None):
+
+def fed(batches, epoch, signature, make=None, change=None, together=1):
     """A `tf.data.Dataset` of batches: with `batches.shuffle` endless, from an epoch on; without, one epoch long.
 
     Args:
@@ -12,6 +14,7 @@ def fed(batches, epoch, signature, make=None, change=None):
         signature: of a batch, see `tf.data.Dataset.from_generator`.
         make: yields the batches of an epoch in the place of `batches.epoch`.
         change: what is made of each batch, beside the training.
+        together: batches of one shape that are handed over at once, which spares small ones most of the way.
     """
     import tensorflow as tf
 
@@ -19,12 +22,30 @@ def fed(batches, epoch, signature, make=None, change=None):
 
     def generate():
         for number in itertools.count(epoch) if batches.shuffle else [epoch]:
-            yield from make(number)
+            yield from blocks(make(number), together) if together > 1 else make(number)
 
+    if together > 1:
+        signature = tf.nest.map_structure(lambda spec: tf.TensorSpec((None, *spec.shape), spec.dtype), signature)
     data = tf.data.Dataset.from_generator(generate, output_signature=signature)
+    if together > 1:
+        data = data.flat_map(lambda *block: tf.data.Dataset.from_tensor_slices(block))
     if change is not None:
         data = data.map(change, num_parallel_calls=2, deterministic=True)
     options = tf.data.Options()
     options.autotune.enabled = False  # with it an epoch now and then waits at its end for a timer
     cardinality = tf.data.INFINITE_CARDINALITY if batches.shuffle else batches.steps
     return data.apply(tf.data.experimental.assert_cardinality(cardinality)).prefetch(4).with_options(options)
+
+
+def blocks(batches, count):
+    """Yields up to `count` batches of one shape at a time as one, with an axis more.
+
+    Example:
+        >>> [block["x"].shape for block in blocks([{"x": np.zeros(n)} for n in (3, 3, 3, 2)], 2)]
+        [(2, 3), (1, 3), (1, 2)]
+    """
+    import tensorflow as tf
+
+    for _, same in itertools.groupby(batches, lambda batch: [array.shape for array in tf.nest.flatten(batch)]):
+        while block := list(itertools.islice(same, count)):
+            yield tf.nest.map_structure(lambda *arrays: np.stack(arrays), *block)

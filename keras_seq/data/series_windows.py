@@ -86,4 +86,4 @@ class SeriesWindows:
 
         one = self.window(self.starts[:1])
         spec = tf.nest.map_structure(lambda x: tf.TensorSpec((None, *x.shape[1:]), x.dtype), one)
-        return fed(self, epoch, spec)
+        return fed(self, epoch, spec, together=16)
