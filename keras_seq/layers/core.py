@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from keras_seq import kernels
+
 
 def register(cls):
     """Register a public class under the name `keras_seq>Name`, so that saved models reload without custom_objects."""
@@ -100,20 +102,15 @@ class BatchNormalization(keras.layers.BatchNormalization):
     """
 
     def call(self, inputs, training=None, mask=None):
-        fused = keras.backend.backend() == "tensorflow" and self.compute_dtype != "float64"
-        if not (training and self.trainable and fused) or mask is not None:
+        made = None
+        if training and self.trainable and mask is None:
+            made = kernels.batch_normalized(inputs, self.gamma, self.beta, self.epsilon)
+        if made is None:
             return super().call(inputs, training=training, mask=mask)
-        import tensorflow as tf
-
-        rows = tf.reshape(inputs, (-1, 1, 1, inputs.shape[-1]))
-        y, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
-            x=rows, scale=self.gamma, offset=self.beta, mean=[], variance=[], epsilon=self.epsilon, is_training=True
-        )
-        count = tf.cast(tf.shape(rows)[0], variance.dtype)
-        variance *= (count - 1) / count  # the op divides by one less
-        for moving, new in ((self.moving_mean, mean), (self.moving_variance, variance)):
-            moving.assign(moving * self.momentum + tf.stop_gradient(new) * (1 - self.momentum))
-        return tf.reshape(y, tf.shape(inputs))
+        y, *new = made
+        for moving, value in zip((self.moving_mean, self.moving_variance), new):
+            moving.assign(moving * self.momentum + ops.stop_gradient(value) * (1 - self.momentum))
+        return y
 
 
 @register
