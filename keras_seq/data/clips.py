@@ -128,7 +128,7 @@ def changed(clip, labels, changes, random):
         mean = clip.mean()
         factor, more = 1 + changes.light * random.uniform(-1, 1), 0.5 * changes.light * random.uniform(-1, 1)
         light = (np.arange(256) - mean) * factor + mean + 255 * more  # of each brightness
-        clip = np.clip(np.rint(light), 0, 255).astype("uint8")[clip]
+        clip = np.clip(np.rint(light), 0, 255).astype("uint8").take(clip)  # faster than [clip]
     return clip, labels
 
 
