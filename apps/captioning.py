@@ -52,7 +52,7 @@ class Config:
     test: float = 0.1  # share of your own pictures held out for the test, where the files name none
     epochs: int = 46  # passes over the training data; the schedule ends with the last
     patience: int = 0  # epochs without a better validation before training stops; 0: none
-    keep: Literal["best", "last"] = "last"  # the schedule has its best at its end, and validation pictures are few
+    keep: Literal["best", "last"] = "last"  # weights of the best epoch in validation, whose pictures are few, or of the last, where the schedule ends
 
 
 @dataclasses.dataclass(frozen=True)

@@ -53,7 +53,7 @@ class Config:
     clip: float = 1.0  # norm of the gradient, at most
     epochs: int = 16  # passes over the training clips; the schedule ends with the last
     patience: int = 0  # epochs without a better validation before training stops; 0: none
-    keep: Literal["best", "last"] = "last"  # the schedule has its best at its end, and validation clips are few
+    keep: Literal["best", "last"] = "last"  # weights of the best epoch in validation, whose clips are few, or of the last, where the schedule ends
 
     def __post_init__(self):
         if self.crop and (len(self.crop.split(",")) != 4 or not self.crop.replace(",", "").isdecimal()):
