@@ -22,12 +22,13 @@ def fed(batches, epoch, signature, make=None, change=None, together=1):
 
     def generate():
         for number in itertools.count(epoch) if batches.shuffle else [epoch]:
-            yield from blocks(make(number), together) if together > 1 else make(number)
+            yield from make(number)
 
-    if together > 1:
-        signature = tf.nest.map_structure(lambda spec: tf.TensorSpec((None, *spec.shape), spec.dtype), signature)
-    data = tf.data.Dataset.from_generator(generate, output_signature=signature)
-    if together > 1:
+    if together == 1:
+        data = tf.data.Dataset.from_generator(generate, output_signature=signature)
+    else:
+        wider = tf.nest.map_structure(lambda spec: tf.TensorSpec((None, *spec.shape), spec.dtype), signature)
+        data = tf.data.Dataset.from_generator(lambda: blocks(generate(), together), output_signature=wider)
         data = data.flat_map(lambda *block: tf.data.Dataset.from_tensor_slices(block))
     if change is not None:
         data = data.map(change, num_parallel_calls=2, deterministic=True)

@@ -42,7 +42,8 @@ class SeriesWindows:
         per_epoch=None, shuffle=True, seed=0,
     ):  # fmt: skip
         self.values, self.starts = np.asarray(values, "float32"), np.asarray(starts, "int64")
-        self.seen = np.ones(self.values.shape, "float32") if seen is None else np.asarray(seen, "float32")
+        seen = np.ones(self.values.shape, "float32") if seen is None else np.asarray(seen, "float32")
+        self.weights = seen.min(axis=-1) if rebuild else seen
         self.time = None if time is None else np.asarray(time, "int32")
         self.known = None if known is None else np.asarray(known, "float32")
         self.context, self.horizon, self.batch, self.shuffle, self.seed = context, horizon, batch, shuffle, seed
@@ -60,8 +61,7 @@ class SeriesWindows:
         """
         span = np.arange(-self.context, 0) if self.rebuild else np.arange(self.horizon)
         ahead = np.asarray(starts)[:, None] + span
-        seen = self.seen[ahead]
-        return self.inputs(starts), self.values[ahead], seen.min(axis=-1) if self.rebuild else seen
+        return self.inputs(starts), self.values[ahead], self.weights[ahead]
 
     def inputs(self, starts):
         """What a forecaster reads: {"past" (B, S, V), "time" (B, S + T), "known" (B, S + T, K)}."""
