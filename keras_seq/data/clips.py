@@ -125,10 +125,11 @@ def changed(clip, labels, changes, random):
     if changes.flip and random.random() < 0.5:
         clip = clip[:, :, ::-1]
     if changes.light:
-        mean = clip.mean()
+        mean = clip[::5].mean()  # of every fifth frame
         factor, more = 1 + changes.light * random.uniform(-1, 1), 0.5 * changes.light * random.uniform(-1, 1)
         light = (np.arange(256) - mean) * factor + mean + 255 * more  # of each brightness
-        clip = np.clip(np.rint(light), 0, 255).astype("uint8").take(clip)  # faster than [clip]
+        table = np.clip(np.rint(light), 0, 255).astype("uint8")
+        clip = np.frombuffer(clip.tobytes().translate(table), "uint8").reshape(clip.shape)  # faster than table[clip]
     return clip, labels
 
 

@@ -1,6 +1,8 @@
 """Batches as a `tf.data.Dataset`: what all kinds of batches share."""
 
+import ctypes
 import itertools
+import sys
 
 import numpy as np
 
@@ -21,6 +23,7 @@ def fed(batches, epoch, signature, make=None, change=None, together=1):
     make = make or batches.epoch
 
     def generate():
+        keep_blocks()
         for number in itertools.count(epoch) if batches.shuffle else [epoch]:
             yield from make(number)
 
@@ -36,6 +39,17 @@ def fed(batches, epoch, signature, make=None, change=None, together=1):
     options.autotune.enabled = False  # with it an epoch now and then waits at its end for a timer
     cardinality = tf.data.INFINITE_CARDINALITY if batches.shuffle else batches.steps
     return data.apply(tf.data.experimental.assert_cardinality(cardinality)).prefetch(4).with_options(options)
+
+
+def keep_blocks(size=1 << 25):
+    """Has malloc keep freed blocks of up to `size` bytes, at most 32 MiB, for who asks next, where it is glibc's.
+
+    That is its own habit; but each iterator over a generator that tensorflow makes limits it to 128 KiB for the whole
+    process, and every larger array is then given back to the system and its next one comes as new pages: with clips
+    7,000 pages a step, a tenth of its time.
+    """
+    if sys.platform == "linux" and (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)):
+        mallopt(-3, size)  # M_MMAP_THRESHOLD of malloc.h
 
 
 def blocks(batches, count):
