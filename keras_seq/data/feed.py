@@ -50,6 +50,7 @@ def keep_blocks(size=1 << 25):
     """
     if sys.platform == "linux" and (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)):
         mallopt(-3, size)  # M_MMAP_THRESHOLD of malloc.h
+        mallopt(-1, 2 * size)  # M_TRIM_THRESHOLD, twice as much as malloc has it
 
 
 def blocks(batches, count):
