@@ -13,6 +13,7 @@ REQUIRES = [
     "sentencepiece>=0.2,<0.3",
     "sacrebleu>=2.4,<3",
     "matplotlib>=3.8",
+    "scipy>=1.11",
     "pillow>=10",  # decodes pictures
     "av>=12",  # decodes video and sound
     "lazy_loader>=0.4",

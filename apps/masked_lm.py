@@ -1,10 +1,10 @@
 """Fill in what is hidden in a text: BERT, a Transformer that reads both ways; and a beginning for other apps.
 
-Trains on the text of the Brown corpus, or on a file of yours, without any label: some words are hidden, others in each
-epoch, and told from what stands around them. What its encoder has learned is worth most where labels are few: the apps
-for sentiment and tagging begin with it.
+Trains on the texts of the Brown corpus and of the sentiment app, without their labels, or on a file of yours: some words
+are hidden, others in each epoch, and told from what stands around them. What its encoder has learned is worth most where
+labels are few: the apps for sentiment and tagging begin with it.
 
-    python -m apps.masked_lm train                                   # the Brown corpus that comes with the app
+    python -m apps.masked_lm train                                   # the texts that come with the apps
     python -m apps.masked_lm train --data texts.txt                  # a text on each line
     python -m apps.masked_lm predict "The [MASK] sat on the table."
     python -m apps.masked_lm evaluate
@@ -22,15 +22,20 @@ from keras_seq.app import App, Data, ExportOptions, Preview
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    data: str = ""  # a text file in UTF-8, gzipped or not, a text on each line; default: the Brown pack
+    data: str = ""  # a text file in UTF-8, gzipped or not, a text on each line; default: the Brown corpus; training also reads the texts of the sentiment app, without their ratings
     model: Literal["transformer", "bilstm"] = "transformer"  # the family; both read both ways
     vocab_size: int = 8000  # pieces, case aside
     dim: int = 128  # width of the vectors
     layers: int = 3  # of the stack
-    position: Literal["sinusoidal", "learned", "rotary", "relative", "relative_bias", "alibi"] = "rotary"  # of the Transformer
+    position: Literal["sinusoidal", "learned", "rotary", "relative", "relative_bias", "alibi"] = (
+        "rotary"  # of the Transformer
+    )
     heads: int = 4  # of each attention of the Transformer
     mlp_dim: int = 512  # width inside its feed-forward
     units: int = 128  # of the LSTM, each direction
+    vectors: Literal["cooccurrence", "random"] = (
+        "cooccurrence"  # what those of the pieces begin with: alike where a piece has the same neighbours in the texts, or by chance
+    )
     dropout: float = 0.1  # of the vectors of the pieces
     hidden: float = 0.15  # share of the pieces that are hidden: of these 80 % masked, 10 % replaced, 10 % left
     batch: int = 64  # texts a step
@@ -92,7 +97,19 @@ def data(config):
         facts=[f"{len(plain):,} texts to train, {len(held['valid']):,} to validate, {len(held['test']):,} to test",
                f"{sum(map(len, views[0])):,} pieces to train, of {pieces.vocab_size:,}, case aside"],
         samples=held["valid"][:1000],
+        begin=(lambda model: begun(model, views[0], share)) if config.vectors == "cooccurrence" else None,
     )  # fmt: skip
+
+
+def begun(model, rows, share):
+    """Gives the vectors of the pieces that were read what their neighbours tell; others stay as they were drawn."""
+    import numpy as np
+
+    from keras_seq.data import cooccurrence_vectors
+
+    table, share = model.encoder.embedding.table, np.asarray(share)
+    vectors = cooccurrence_vectors((share[row] for row in rows if row), *table.shape)
+    table.assign(np.where(np.any(vectors, axis=1, keepdims=True), vectors, table.numpy()))
 
 
 def texts(config):
@@ -102,9 +119,11 @@ def texts(config):
     if config.data:
         parts = split_texts(read_texts(config.data), config.held)
         return {name: [(text, split_words(text)) for text in part] for name, part in parts.items()}
-    from apps.data import load_brown
+    from apps.data import load_brown, load_sentiment
 
-    return {name: [(written(words), words) for words, _ in part] for name, part in load_brown().items()}
+    parts = {name: [(written(words), words) for words, _ in part] for name, part in load_brown().items()}
+    rated = [row.text for row in load_sentiment()["train"] if row.domain != "words"]
+    return {**parts, "train": [*parts["train"], *((text, split_words(text)) for text in rated)]}
 
 
 def counts(rows, share):
@@ -165,7 +184,9 @@ def masked(tokenizer, text, limit):
     ids = [i for part in tokenizer.encode(parts) for i in (MASK, *part)][1:][: limit - 1]
     if MASK not in ids:
         got = f"none in the first {limit} pieces of" if len(parts) > 1 else "none in"
-        raise ValueError(f"expected a text with {HIDDEN}, got {got} {text[:60]!r}: write {HIDDEN} where a word is hidden")
+        raise ValueError(
+            f"expected a text with {HIDDEN}, got {got} {text[:60]!r}: write {HIDDEN} where a word is hidden"
+        )
     return [*ids, EOS]
 
 

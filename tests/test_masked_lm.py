@@ -30,7 +30,8 @@ def folder(tmp_path_factory):
     place = tmp_path_factory.mktemp("masked_lm")
     (place / "a.txt").write_text("\n".join(texts()) + "\n", encoding="utf-8")
     flags = ["--data", str(place / "a.txt"), *SIZES, "--vocab-size", "110", "--epochs", "30", "--batch", "16",
-             "--learning-rate", "0.02", "--warmup", "20", "--dropout", "0", "--hidden", "0.2"]  # fmt: skip
+             "--learning-rate", "0.02", "--warmup", "20", "--dropout", "0", "--hidden", "0.2",
+             "--vectors", "random"]  # fmt: skip
     assert APP.run(["train", *flags, "--output", str(place / "model")]) == 0
     words = [f"{word}\tB-color\n{noun}\tO\n\n" for word, noun in PAIRS.items()]
     rows = "".join(f"{'o' * (1 + i % 31)}\tO\n{words[i % 5]}" for i in range(90))
@@ -64,6 +65,22 @@ def test_the_exported_files_agree(folder):
     rows = {row["name"]: row for row in store.read_json(folder / "model" / "report.json")["results"]}
     assert rows["f32"]["agreement"] == rows["saved_model"]["agreement"] == 1.0
     assert rows["f32"]["metric"] > 20
+
+
+def test_vectors_begin_with_what_the_neighbours_tell(folder):
+    sizes = {"dim": 16, "layers": 1, "heads": 2, "mlp_dim": 32, "vocab_size": 110}
+    config = masked_lm.Config(data=str(folder / "a.txt"), **sizes)
+    data = masked_lm.data(config)
+    model = masked_lm.model(config, data.assets)
+    drawn = model.encoder.embedding.table.numpy()
+    data.begin(model)
+    vectors = model.encoder.embedding.table.numpy()
+    known = np.array(data.assets["counts"])[: len(vectors)] > 0
+    changed = np.any(vectors != drawn, axis=1)
+    assert changed[known].mean() > 0.9
+    assert not changed[~known].any()
+    assert np.allclose(np.linalg.norm(vectors[changed], axis=1), 1, atol=1e-5)  # as those that are drawn, on average
+    assert masked_lm.data(masked_lm.Config(data=str(folder / "a.txt"), vectors="random", **sizes)).begin is None
 
 
 # ---------- a beginning for others ----------

@@ -3,6 +3,7 @@
 from keras_seq.data.batches import Bucketed
 from keras_seq.data.casing import any_case, case_forms, shared_rows, word_parts
 from keras_seq.data.clips import Changes, ClipBatches
+from keras_seq.data.cooccurrence import cooccurrence_vectors
 from keras_seq.data.documents import hold_out, read_documents
 from keras_seq.data.images import grey, read_captions, read_picture, read_pictures, shown, split_captions
 from keras_seq.data.labelled import Labelled, TaggedWords
@@ -48,6 +49,7 @@ __all__ = [
     "read_all", "read_clips", "read_frames", "read_pairs", "references", "runs", "segment_f1", "split_pairs",
     "Jitter", "LabelledPictures", "PictureBatches", "Seen", "grey", "read_captions", "read_idx",
     "read_labelled_pictures", "split_labelled", "read_picture", "read_pictures", "shown", "split_captions",
+    "cooccurrence_vectors",
     "Labelled", "Rows", "any_case", "case_forms", "read_rows", "shared_rows", "split_rows", "word_parts",
     "MASK", "Masked",
     "Tagged", "TaggedWords", "in_words", "read_parts", "read_tagged", "spaced", "split_words", "windows",
