@@ -27,15 +27,11 @@ class Config:
     vocab_size: int = 8000  # pieces, case aside
     dim: int = 128  # width of the vectors
     layers: int = 3  # of the stack
-    position: Literal["sinusoidal", "learned", "rotary", "relative", "relative_bias", "alibi"] = (
-        "rotary"  # of the Transformer
-    )
+    position: Literal["sinusoidal", "learned", "rotary", "relative", "relative_bias", "alibi"] = "rotary"  # of the Transformer
     heads: int = 4  # of each attention of the Transformer
     mlp_dim: int = 512  # width inside its feed-forward
     units: int = 128  # of the LSTM, each direction
-    vectors: Literal["cooccurrence", "random"] = (
-        "cooccurrence"  # what those of the pieces begin with: alike where a piece has the same neighbours in the texts, or by chance
-    )
+    vectors: Literal["cooccurrence", "random"] = "cooccurrence"  # what those of the pieces begin with: alike where a piece has the same neighbours in the texts, or by chance
     dropout: float = 0.1  # of the vectors of the pieces
     hidden: float = 0.15  # share of the pieces that are hidden: of these 80 % masked, 10 % replaced, 10 % left
     batch: int = 64  # texts a step
@@ -184,9 +180,7 @@ def masked(tokenizer, text, limit):
     ids = [i for part in tokenizer.encode(parts) for i in (MASK, *part)][1:][: limit - 1]
     if MASK not in ids:
         got = f"none in the first {limit} pieces of" if len(parts) > 1 else "none in"
-        raise ValueError(
-            f"expected a text with {HIDDEN}, got {got} {text[:60]!r}: write {HIDDEN} where a word is hidden"
-        )
+        raise ValueError(f"expected a text with {HIDDEN}, got {got} {text[:60]!r}: write {HIDDEN} where a word is hidden")
     return [*ids, EOS]
 
 
