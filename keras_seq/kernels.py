@@ -1,6 +1,46 @@
 """Kernels of a backend that Keras does not reach: the same results in less time."""
 
+import functools
+
 import keras
+
+
+def fused(function):
+    """A function of tensors as one kernel in a graph of tensorflow that knows all their shapes; elsewhere as it is.
+
+    For many small operations or passes over memory, which become few; products and sums over the last axis are better
+    off outside. XLA compiles it once for each shape, in about a tenth of a second: for open shapes, of which each batch
+    may bring another, it would be at work without end.
+
+    Example:
+
+    >>> import numpy as np
+    >>> from keras_seq.kernels import fused
+    >>> float(np.sum(fused(lambda x, y: x * y + 1)(np.ones(3), np.ones(3))))
+    6.0
+    """
+
+    @functools.cache
+    def compiled():
+        import tensorflow as tf
+
+        return tf.function(function, autograph=False, jit_compile=True)
+
+    @functools.wraps(function)
+    def run(*args):
+        return compiled()(*args) if fuses(*args) else function(*args)
+
+    return run
+
+
+def fuses(*args):
+    """Whether `fused` makes one kernel for these arguments."""
+    if keras.backend.backend() != "tensorflow":
+        return False
+    import tensorflow as tf
+
+    tensors = [x for x in args if tf.is_tensor(x)]
+    return not tf.executing_eagerly() and all(x.shape.is_fully_defined() for x in tensors)
 
 
 def batch_normalized(x, gamma, beta, epsilon):

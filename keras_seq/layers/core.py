@@ -61,12 +61,11 @@ class LayerNormalization(keras.layers.LayerNormalization):
     def call(self, inputs, training=None):
         if not training or keras.backend.backend() != "tensorflow":
             return super().call(inputs)
-        y = normalized(ops.cast(inputs, "float32"), self.gamma, self.beta, self.epsilon)
-        return ops.cast(y, self.compute_dtype)
+        return normalized(ops.cast(inputs, self.compute_dtype), self.gamma, self.beta, self.epsilon)
 
 
 def normalized(x, gamma, beta, epsilon):
-    """y = n gamma + beta, n = (x - mean) / sqrt(variance + epsilon) over the last axis, for x float32 (..., D).
+    """y = n gamma + beta, n = (x - mean) / sqrt(variance + epsilon) over the last axis, for x (..., D), in float32.
 
     In few passes over x, and so its gradient: dx = (dn - mean dn - n mean(n dn)) / sqrt(variance + epsilon), where
     dn = dy gamma.
@@ -77,21 +76,44 @@ def normalized(x, gamma, beta, epsilon):
     def run(x, gamma, beta):
         shape = ops.shape(x)
         x = ops.reshape(x, (-1, size))
-        x = x - ops.mean(x, axis=-1, keepdims=True)
-        scale = ops.rsqrt(ops.mean(x * x, axis=-1, keepdims=True) + epsilon)
-        n = x * scale
-        mean = ops.expand_dims(gamma / size, 1)  # x mean is the mean of x gamma: one product
+        y, *seen = standard(x, gamma, beta, epsilon)
 
         def gradient(dy):
-            dy = ops.reshape(dy, (-1, size))
-            n_dy = n * dy
-            dx = scale * (dy * gamma - ops.matmul(dy, mean) - n * ops.matmul(n_dy, mean))
-            ones = ops.ones((1, ops.shape(dy)[0]))  # a product is faster than `ops.sum`
-            return ops.reshape(dx, shape), *(ops.squeeze(ops.matmul(ones, each), 0) for each in (n_dy, dy))
+            dx, *others = standard_gradient(ops.reshape(dy, (-1, size)), x, *seen, gamma)
+            return ops.reshape(dx, shape), *others
 
-        return ops.reshape(n * gamma + beta, shape), gradient
+        return ops.reshape(y, shape), gradient
 
     return run(x, ops.copy(gamma), ops.copy(beta))  # tensors: variables would be asked for a gradient of their own
+
+
+@kernels.fused
+def standard(x, gamma, beta, epsilon):
+    """y of x (M, D) in its type, the mean and 1 / sqrt(variance + epsilon) (M, 1)."""
+    share = ops.ones((x.shape[-1], 1)) / x.shape[-1]  # a product with it is a mean, and fast
+    wide = ops.cast(x, "float32")
+    mean = ops.matmul(wide, share)
+    n = wide - mean
+    scale = ops.rsqrt(ops.matmul(n * n, share) + epsilon)
+    return ops.cast(n * scale * gamma + beta, x.dtype), mean, scale
+
+
+@kernels.fused
+def standard_gradient(dy, x, mean, scale, gamma):
+    """dx (M, D), dgamma and dbeta (D,)."""
+    n = (ops.cast(x, "float32") - mean) * scale
+    slope = ops.cast(dy, "float32")
+    n_dy = n * slope
+    share = ops.expand_dims(gamma / x.shape[-1], 1)  # a product with it is the mean of what gamma multiplies
+    dx = scale * (slope * gamma - ops.matmul(slope, share) - n * ops.matmul(n_dy, share))
+    return ops.cast(dx, dy.dtype), total(n_dy), total(slope)
+
+
+def total(x):
+    """Sum over the rows of (M, D). A product is faster than `ops.sum`, but not in a kernel."""
+    if kernels.fuses(x):
+        return ops.sum(x, axis=0)
+    return ops.squeeze(ops.matmul(ops.ones((1, ops.shape(x)[0])), x), 0)
 
 
 @register

@@ -6,12 +6,11 @@ The loop keeps c and the gates; the gradient's loop runs backwards and gives dz_
 one product over all steps, as are those that follow from dz: dW, db and dx. Everything is (T, B, ...) in here.
 """
 
-import functools
-
 import keras
 from keras import ops
 from keras.src import backend  # not public: the one loop that all backends have, and that an export replaces
 
+from keras_seq import kernels
 from keras_seq.layers.core import register
 
 
@@ -70,7 +69,12 @@ def swap(x):
 
 def tick(z, h, c, recurrent):
     """One step: the new h and c (B, U), and the gates i, f, g, o."""
-    i, f, g, o = ops.split(z + ops.matmul(h, recurrent), 4, axis=-1)
+    return cell(z + ops.matmul(h, recurrent), c)
+
+
+def cell(z, c):
+    """What `tick` makes of the sum of both products."""
+    i, f, g, o = ops.split(z, 4, axis=-1)
     i, f, g, o = sigmoid(i), sigmoid(f), ops.tanh(g), sigmoid(o)
     c = f * c + i * g
     return o * ops.tanh(c), c, (i, f, g, o)
@@ -97,33 +101,27 @@ def taught(z, h, c, recurrent, keep=None, backwards=False):
     @ops.custom_gradient
     def run(z, h, c, recurrent, *keep):
         def once(now, state):
-            z, *kept = now
-            h, c, gates = tick(z, *state, recurrent)
-            h, c = stay(kept, (h, c), state)
-            return ops.concatenate([h, c, *gates], axis=-1), [h, c]
+            z, *keep = now
+            made, *state = forth(z, ops.matmul(state[0], recurrent), *state, *keep)
+            return made, state
 
         made = loop(once, (z, *keep), [h, c])[1]  # (T, B, 6 U)
         y, gates = ops.split(made, [2 * size], axis=-1)
         before = ops.concatenate([ops.expand_dims(ops.concatenate([h, c], axis=-1), 0), y[:-1]], axis=0)
         turned = ops.transpose(recurrent)
 
-        def back(seen, now, slopes):
-            dy, gates, y, before, *kept = (x[now[0, 0]] for x in seen)
-            dh, dc = (slope + part for slope, part in zip(slopes, ops.split(dy, 2, axis=-1)))
-            i, f, g, o = ops.split(gates, 4, axis=-1)
-            t = ops.tanh(y[:, size:])
-            through = dc + dh * o * (1 - t * t)  # what reaches c, from outside and from h
-            di, df, dg, do = through * g, through * before[:, size:], through * i, dh * t
-            dz = [di * i * (1 - i), df * f * (1 - f), dg * (1 - g * g), do * o * (1 - o)]
-            (dz,) = stay(kept, [ops.concatenate(dz, axis=-1)], [0.0])
-            return dz, stay(kept, (ops.matmul(dz, turned), through * f), (dh, dc))
-
         def gradient(*args, upstream=None):
             dy = args[0] if upstream is None else upstream  # torch gives it by name, after the arguments
             zero = ops.zeros_like(h)
-            seen = (ops.cast(dy, z.dtype), gates, y, before, *keep)
             steps = ops.reshape(ops.arange(ops.shape(z)[0], dtype="int32"), (-1, 1, 1))  # turned about in place of z
-            _, dz, (dh, dc) = loop(functools.partial(back, seen), steps, [zero, zero], backwards=True)
+            seen = (ops.cast(dy, z.dtype), gates, y, before, *keep)
+
+            def once(now, slopes):
+                now = [x[now[0, 0]] for x in seen]
+                dz, dh, dc = back(*slopes, *now)
+                return dz, [*stay(now[4:], [ops.matmul(dz, turned)], [dh]), dc]
+
+            _, dz, (dh, dc) = loop(once, steps, [zero, zero], backwards=True)
             dz = ops.flip(dz, axis=0)
             h_before = ops.reshape(before[:, :, :size], (-1, size))
             du = ops.matmul(ops.transpose(h_before), ops.reshape(dz, (-1, 4 * size)))
@@ -132,6 +130,28 @@ def taught(z, h, c, recurrent, keep=None, backwards=False):
         return y, gradient
 
     return run(flip(z), h, c, recurrent, *([] if keep is None else [flip(keep)]))
+
+
+@kernels.fused
+def forth(z, product, h, c, *keep):
+    """The new h and c and the gates side by side (B, 6 U), and h and c (B, U); `product` is that of h and U."""
+    *new, gates = cell(z + product, c)
+    h, c = stay(keep, new, (h, c))
+    return ops.concatenate([h, c, *gates], axis=-1), h, c
+
+
+@kernels.fused
+def back(dh, dc, dy, gates, y, before, *keep):
+    """dz (B, 4 U), dh with what comes from outside, dy, and dc of the step before; dh and dc are those of the one after."""
+    size = dh.shape[-1]
+    dh, dc = (slope + part for slope, part in zip((dh, dc), ops.split(dy, 2, axis=-1)))
+    i, f, g, o = ops.split(gates, 4, axis=-1)
+    t = ops.tanh(y[:, size:])
+    through = dc + dh * o * (1 - t * t)  # what reaches c, from outside and from h
+    di, df, dg, do = through * g, through * before[:, size:], through * i, dh * t
+    dz = [di * i * (1 - i), df * f * (1 - f), dg * (1 - g * g), do * o * (1 - o)]
+    dz, dc = stay(keep, (ops.concatenate(dz, axis=-1), through * f), (0.0, dc))
+    return dz, dh, dc
 
 
 def stay(keep, new, old):

@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from keras_seq import kernels
 from keras_seq.layers.core import register
 from keras_seq.layers.ctc import ctc_loss
 
@@ -82,6 +83,8 @@ def cross_entropy(labels, logits, smoothing):
 
         def gradient(*args, upstream=None):
             g = args[0] if upstream is None else upstream
+            if kernels.fuses(p):
+                return pushed(p, g, labels, smoothing, logits.dtype)
             d = ops.cast((p - smooth if smoothing else p) * ops.expand_dims(g, -1), logits.dtype)
             right = (p_label - smooth - (1 - smoothing)) * g
             return ops.scatter_update(d, at_label, ops.cast(right, logits.dtype))
@@ -89,6 +92,15 @@ def cross_entropy(labels, logits, smoothing):
         return value, gradient
 
     return loss(logits)
+
+
+@kernels.fused
+def pushed(p, g, labels, smoothing, dtype):
+    """(p - target) g in one pass, for p (M, V) and g (M,)."""
+    size = p.shape[-1]
+    hit = ops.expand_dims(labels, -1) == ops.arange(size, dtype="int32")
+    d = ops.where(hit, p - (1 - smoothing), p) - smoothing / size
+    return ops.cast(d * ops.expand_dims(g, -1), dtype)
 
 
 @register
