@@ -142,7 +142,7 @@ def forth(z, product, h, c, *keep):
 
 @kernels.fused
 def back(dh, dc, dy, gates, y, before, *keep):
-    """dz (B, 4 U), dh with what comes from outside, dy, and dc of the step before; dh and dc are those of the one after."""
+    """dz (B, 4 U), dh and what dy adds to it, and dc of the step before, given dh and dc of the step after (B, U)."""
     size = dh.shape[-1]
     dh, dc = (slope + part for slope, part in zip((dh, dc), ops.split(dy, 2, axis=-1)))
     i, f, g, o = ops.split(gates, 4, axis=-1)
