@@ -102,7 +102,7 @@ def search(
     if width > 1:
         memory, state = tree.map_structure(lambda x: ops.repeat(x, width, axis=0), (memory, state))
     if once and hasattr(model, "once"):
-        memory = {**memory, **model.once()}
+        memory = {**memory, **model.once(rows)}
     top = largest if once else ops.top_k  # a phone's is fast as it is
 
     def choose(index, logits, score, done):

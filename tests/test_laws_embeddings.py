@@ -137,6 +137,16 @@ def test_windows_that_do_not_fit():
 def test_a_table_in_parts_gives_the_same_logits(columns):
     embedding, x = layers.TokenEmbedding(23, 8), checks.normal(2, 3, 8)
     embedding.build()
-    parts = embedding.turned(columns)
+    parts = embedding.turned(columns=columns)
     assert [part.shape[1] for part in parts] == [min(columns, 23 - i) for i in range(0, 23, columns)]
     close(embedding.logits(x, parts), array(embedding.logits(x)), 1e-6)
+
+
+@pytest.mark.parametrize("strip", [4, 23, 64])
+def test_a_table_in_strips_gives_the_same_logits(strip):
+    embedding, x = layers.TokenEmbedding(23, 8), checks.normal(2, 3, 8)
+    embedding.build()
+    (strips,) = embedding.turned(rows=6, strip=strip)
+    assert tuple(strips.shape) == (-(-23 // strip), 8, strip)
+    close(embedding.logits(x, [strips]), array(embedding.logits(x)), 1e-6)
+    assert all(len(part.shape) == 2 for rows in (None, 1, 17) for part in embedding.turned(rows))

@@ -66,5 +66,5 @@ class Stream:
         """A `tf.data.Dataset`: with `shuffle` endless, from `epoch` on; without, one epoch long."""
         import tensorflow as tf
 
-        spec = tf.TensorSpec((None, self.length), tf.int32)
+        spec = tf.TensorSpec((self.batch if self.shuffle else None, self.length), tf.int32)  # the last is short
         return fed(self, epoch, ({"target": spec}, spec))

@@ -61,14 +61,14 @@ class LayerNormalization(keras.layers.LayerNormalization):
     def call(self, inputs, training=None):
         if not training or keras.backend.backend() != "tensorflow":
             return super().call(inputs)
-        return normalized(ops.cast(inputs, self.compute_dtype), self.gamma, self.beta, self.epsilon)
+        return normalized(inputs, self.gamma, self.beta, self.epsilon, self.compute_dtype)
 
 
-def normalized(x, gamma, beta, epsilon):
-    """y = n gamma + beta, n = (x - mean) / sqrt(variance + epsilon) over the last axis, for x (..., D), in float32.
+def normalized(x, gamma, beta, epsilon, dtype):
+    """y = n gamma + beta, n = (x - mean) / sqrt(variance + epsilon) over the last axis, for x (..., D).
 
-    In few passes over x, and so its gradient: dx = (dn - mean dn - n mean(n dn)) / sqrt(variance + epsilon), where
-    dn = dy gamma.
+    In float32 and in few passes over x, and so its gradient: dx = (dn - mean dn - n mean(n dn)) / sqrt(variance +
+    epsilon), where dn = dy gamma.
     """
     size = x.shape[-1]
 
@@ -76,7 +76,7 @@ def normalized(x, gamma, beta, epsilon):
     def run(x, gamma, beta):
         shape = ops.shape(x)
         x = ops.reshape(x, (-1, size))
-        y, *seen = standard(x, gamma, beta, epsilon)
+        y, *seen = standard(x, gamma, beta, epsilon, dtype)
 
         def gradient(dy):
             dx, *others = standard_gradient(ops.reshape(dy, (-1, size)), x, *seen, gamma)
@@ -88,14 +88,14 @@ def normalized(x, gamma, beta, epsilon):
 
 
 @kernels.fused
-def standard(x, gamma, beta, epsilon):
-    """y of x (M, D) in its type, the mean and 1 / sqrt(variance + epsilon) (M, 1)."""
+def standard(x, gamma, beta, epsilon, dtype):
+    """y of x (M, D), the mean and 1 / sqrt(variance + epsilon) (M, 1)."""
     share = ops.ones((x.shape[-1], 1)) / x.shape[-1]  # a product with it is a mean, and fast
     wide = ops.cast(x, "float32")
     mean = ops.matmul(wide, share)
     n = wide - mean
     scale = ops.rsqrt(ops.matmul(n * n, share) + epsilon)
-    return ops.cast(n * scale * gamma + beta, x.dtype), mean, scale
+    return ops.cast(n * scale * gamma + beta, dtype), mean, scale
 
 
 @kernels.fused
@@ -106,7 +106,7 @@ def standard_gradient(dy, x, mean, scale, gamma):
     n_dy = n * slope
     share = ops.expand_dims(gamma / x.shape[-1], 1)  # a product with it is the mean of what gamma multiplies
     dx = scale * (slope * gamma - ops.matmul(slope, share) - n * ops.matmul(n_dy, share))
-    return ops.cast(dx, dy.dtype), total(n_dy), total(slope)
+    return ops.cast(dx, x.dtype), total(n_dy), total(slope)
 
 
 def total(x):

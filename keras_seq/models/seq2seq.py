@@ -51,9 +51,9 @@ class Writer(Model):
         """Decoder outputs (B, T, U) -> (B, T, D), to be compared with the vectors of all tokens."""
         return x
 
-    def once(self):
-        """What a loop may add to `memory`: work that all steps share."""
-        return {"turned": self.target_embedding.turned()}
+    def once(self, rows):
+        """What a loop over so many rows may add to `memory`: work that all steps share."""
+        return {"turned": self.target_embedding.turned(rows)}
 
     def call(self, inputs, training=None):  # not named, `fit` would not say that it trains, and nothing drop out
         return self.step(inputs["target"], 0, *self.start(inputs))[0]
