@@ -22,7 +22,7 @@ class Loop(keras.layers.RNN):
         kernel, recurrent, bias = (ops.cast(w, sequences.dtype) for w in weights)
         x = swap(sequences)
         shape = ops.shape(x)
-        z = ops.matmul(ops.reshape(x, (-1, shape[-1])), kernel) + bias
+        z = ops.add(ops.matmul(ops.reshape(x, (-1, shape[-1])), kernel), bias)  # so that tensorflow sees a bias
         z = ops.reshape(z, (*shape[:-1], 4 * self.units))
         keep = None if mask is None else ops.expand_dims(swap(ops.cast(mask, "bool")), -1)  # (T, B, 1)
         if not training:
