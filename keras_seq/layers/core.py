@@ -44,11 +44,47 @@ class Linear(keras.layers.Dense):
     def call(self, x, training=None):
         shape = ops.shape(x)
         y = ops.matmul(ops.reshape(x, (-1, shape[-1])), ops.cast(self.kernel, x.dtype))
+        activation = self.activation
         if self.use_bias:
-            y = ops.add(y, ops.cast(self.bias, x.dtype))
-        if self.activation is not None:
-            y = self.activation(y)
+            bent = activation is keras.activations.relu
+            y, activation = biased(y, self.bias, bent, training), None if bent else activation
+        if activation is not None:
+            y = activation(y)
         return ops.reshape(y, (*shape[:-1], self.units))
+
+
+def biased(x, bias, bent=False, training=False):
+    """x + bias, (M, U) and (U,); only where that is positive, if `bent`.
+
+    In training with half precision the gradient of the bias is a product, and so a sum in float32: the gradient that
+    tensorflow has for biases adds row to row in bfloat16, and of 2,048 rows loses a tenth, of 8,192 more than a half.
+    """
+
+    def add(x, bias):
+        y = ops.add(x, bias)
+        return ops.relu(y) if bent else y
+
+    @ops.custom_gradient
+    def run(x, bias):
+        y = add(x, bias)
+        return y, lambda dy: straight(dy, y) if bent else (dy, total(dy))
+
+    half = keras.backend.backend() == "tensorflow" and x.dtype in ("bfloat16", "float16")
+    return (run if training and half else add)(x, ops.cast(bias, x.dtype))
+
+
+@kernels.fused
+def straight(dy, y):
+    """The gradients of `biased` if `bent`."""
+    dx = ops.where(y > 0, dy, ops.zeros((), dy.dtype))
+    return dx, total(dx)
+
+
+def total(x):
+    """Sum over the rows of (M, D), in float32. A product is faster than `ops.sum`, but not in a kernel."""
+    if kernels.inside():
+        return ops.cast(ops.sum(ops.cast(x, "float32"), axis=0), x.dtype)
+    return ops.squeeze(ops.matmul(ops.ones((1, ops.shape(x)[0]), x.dtype), x), 0)
 
 
 @register
@@ -107,13 +143,6 @@ def standard_gradient(dy, x, mean, scale, gamma):
     share = ops.expand_dims(gamma / x.shape[-1], 1)  # a product with it is the mean of what gamma multiplies
     dx = scale * (slope * gamma - ops.matmul(slope, share) - n * ops.matmul(n_dy, share))
     return ops.cast(dx, x.dtype), total(n_dy), total(slope)
-
-
-def total(x):
-    """Sum over the rows of (M, D). A product is faster than `ops.sum`, but not in a kernel."""
-    if kernels.fuses(x):
-        return ops.sum(x, axis=0)
-    return ops.squeeze(ops.matmul(ops.ones((1, ops.shape(x)[0])), x), 0)
 
 
 @register

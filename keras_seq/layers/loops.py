@@ -11,7 +11,7 @@ from keras import ops
 from keras.src import backend  # not public: the one loop that all backends have, and that an export replaces
 
 from keras_seq import kernels
-from keras_seq.layers.core import register
+from keras_seq.layers.core import biased, register
 
 
 class Loop(keras.layers.RNN):
@@ -22,7 +22,7 @@ class Loop(keras.layers.RNN):
         kernel, recurrent, bias = (ops.cast(w, sequences.dtype) for w in weights)
         x = swap(sequences)
         shape = ops.shape(x)
-        z = ops.add(ops.matmul(ops.reshape(x, (-1, shape[-1])), kernel), bias)  # so that tensorflow sees a bias
+        z = biased(ops.matmul(ops.reshape(x, (-1, shape[-1])), kernel), bias, training=training)
         z = ops.reshape(z, (*shape[:-1], 4 * self.units))
         keep = None if mask is None else ops.expand_dims(swap(ops.cast(mask, "bool")), -1)  # (T, B, 1)
         if not training:
@@ -69,20 +69,22 @@ def swap(x):
 
 def tick(z, h, c, recurrent):
     """One step: the new h and c (B, U), and the gates i, f, g, o."""
-    return cell(z + ops.matmul(h, recurrent), c)
+    h, c, gates = cell(z + ops.matmul(h, recurrent), c)
+    return ops.cast(h, z.dtype), ops.cast(c, z.dtype), gates
 
 
 def cell(z, c):
-    """What `tick` makes of the sum of both products."""
+    """What `tick` makes of the sum of both products; in float32 at least, which is faster on a CPU than bfloat16."""
+    z, c = wide(z), wide(c)
     i, f, g, o = ops.split(z, 4, axis=-1)
-    i, f, g, o = sigmoid(i), sigmoid(f), ops.tanh(g), sigmoid(o)
+    i, f, g, o = ops.sigmoid(i), ops.sigmoid(f), ops.tanh(g), ops.sigmoid(o)
     c = f * c + i * g
     return o * ops.tanh(c), c, (i, f, g, o)
 
 
-def sigmoid(x):
-    """In float32, which is faster on a CPU than in bfloat16."""
-    return ops.cast(ops.sigmoid(ops.cast(x, "float32")), x.dtype)
+def wide(x):
+    """x in float32, or as it is if that is wider."""
+    return ops.cast(x, keras.backend.result_type(x.dtype, "float32"))
 
 
 def taught(z, h, c, recurrent, keep=None, backwards=False):
@@ -136,14 +138,16 @@ def taught(z, h, c, recurrent, keep=None, backwards=False):
 def forth(z, product, h, c, *keep):
     """The new h and c and the gates side by side (B, 6 U), and h and c (B, U); `product` is that of h and U."""
     *new, gates = cell(z + product, c)
-    h, c = stay(keep, new, (h, c))
-    return ops.concatenate([h, c, *gates], axis=-1), h, c
+    h, c = stay(keep, new, (wide(h), wide(c)))
+    made = ops.concatenate([h, c, *gates], axis=-1)
+    return [ops.cast(x, z.dtype) for x in (made, h, c)]
 
 
 @kernels.fused
 def back(dh, dc, dy, gates, y, before, *keep):
     """dz (B, 4 U), dh and what dy adds to it, and dc of the step before, given dh and dc of the step after (B, U)."""
-    size = dh.shape[-1]
+    size, dtype = dh.shape[-1], dh.dtype
+    dh, dc, dy, gates, y, before = map(wide, (dh, dc, dy, gates, y, before))
     dh, dc = (slope + part for slope, part in zip((dh, dc), ops.split(dy, 2, axis=-1)))
     i, f, g, o = ops.split(gates, 4, axis=-1)
     t = ops.tanh(y[:, size:])
@@ -151,7 +155,7 @@ def back(dh, dc, dy, gates, y, before, *keep):
     di, df, dg, do = through * g, through * before[:, size:], through * i, dh * t
     dz = [di * i * (1 - i), df * f * (1 - f), dg * (1 - g * g), do * o * (1 - o)]
     dz, dc = stay(keep, (ops.concatenate(dz, axis=-1), through * f), (0.0, dc))
-    return dz, dh, dc
+    return [ops.cast(x, dtype) for x in (dz, dh, dc)]
 
 
 def stay(keep, new, old):
