@@ -6,7 +6,7 @@ import pytest
 from keras import ops
 
 from keras_seq import layers
-from keras_seq.layers import core
+from keras_seq.layers import core, loops
 from keras_seq.models import RecurrentSeq2Seq, TransformerSeq2Seq
 from tests import checks
 from tests.checks import array, close, normal
@@ -253,6 +253,27 @@ def test_normalization_is_that_of_keras_and_so_are_its_gradients(name, dtype):
     close(*found, 1e-5 if dtype == "float32" else 2**-7)
     close(*moved, 1e-5)
     assert layer.compute_dtype == found[0][0].dtype.name
+
+
+@pytest.mark.tensorflow  # whose own gradient of a bias adds row to row in bfloat16
+@pytest.mark.parametrize(("kind", "activation"), [(layers.Linear, None), (layers.Linear, "relu"), (loops.LSTM, "tanh")])
+@pytest.mark.parametrize("graph", [False, True])
+def test_the_gradient_of_a_bias_loses_no_rows_in_half_precision(kind, activation, graph):
+    import tensorflow as tf
+
+    found, x = [], tf.constant(checks.normal(1024, 4, 3), "bfloat16")
+    for dtype in ("float32", "mixed_bfloat16"):
+        layer = kind(5, activation, dtype=dtype)
+        layer.build((None, None, 3))
+        checks.shake(layer)
+
+        def slope(x, layer=layer):
+            with tf.GradientTape() as tape:
+                y = tf.reduce_sum(tf.cast(layer(x, training=True), "float32"))
+            return tape.gradient(y, layer.trainable_weights[-1].value)
+
+        found.append(array((tf.function(slope, autograph=False) if graph else slope)(x)))
+    assert np.linalg.norm(found[1] - found[0]) < 2**-6 * np.linalg.norm(found[0])
 
 
 @pytest.mark.parametrize("rate", [-0.1, 1.0])
