@@ -9,11 +9,11 @@ INSIDE = contextvars.ContextVar("INSIDE", default=False)
 
 
 def fused(function):
-    """A function of tensors as one kernel in a graph of tensorflow that knows all their shapes; elsewhere as it is.
+    """A function of tensors as one kernel on a CPU, in a graph of tensorflow that knows all shapes; elsewhere as it is.
 
     For many small operations or passes over memory, which become few; products and sums over the last axis are better
     off outside. XLA compiles it once for each shape, in about a tenth of a second: for open shapes, of which each batch
-    may bring another, it would be at work without end.
+    may bring another, it would be at work without end. On a GPU it asks for parts of CUDA that may be missing.
 
     Example:
 
@@ -60,8 +60,9 @@ def fuses(*args):
         return False
     import tensorflow as tf
 
-    tensors = [x for x in args if tf.is_tensor(x)]
-    return not tf.executing_eagerly() and all(x.shape.is_fully_defined() for x in tensors)
+    if tf.executing_eagerly() or tf.config.get_visible_devices("GPU"):
+        return False
+    return all(x.shape.is_fully_defined() for x in args if tf.is_tensor(x))
 
 
 def batch_normalized(x, gamma, beta, epsilon):
