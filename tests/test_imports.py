@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "decoding": {"layers", "models", "compilation"},
     "deploy": {"layers", "models", "decoding"},
     "data": set(),
-    "training": {"layers"},
+    "training": {"kernels", "layers"},
     "plots": {"layers", "training"},
     "demo": {"data"},
     "app": {"layers", "models", "decoding", "deploy", "data", "demo", "training", "plots"},
