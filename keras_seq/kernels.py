@@ -1,11 +1,8 @@
 """Kernels of a backend that Keras does not reach: the same results in less time."""
 
-import contextvars
 import functools
 
 import keras
-
-INSIDE = contextvars.ContextVar("INSIDE", default=False)
 
 
 def fused(function):
@@ -27,31 +24,13 @@ def fused(function):
     def compiled():
         import tensorflow as tf
 
-        return tf.function(entering(function), autograph=False, jit_compile=True)
+        return tf.function(function, autograph=False, jit_compile=True)
 
     @functools.wraps(function)
     def run(*args):
         return compiled()(*args) if fuses(*args) else function(*args)
 
     return run
-
-
-def entering(function):
-    """The function, in which `inside` is True."""
-
-    def run(*args):
-        before = INSIDE.set(True)
-        try:
-            return function(*args)
-        finally:
-            INSIDE.reset(before)
-
-    return run
-
-
-def inside():
-    """Whether what is computed now becomes a part of a kernel."""
-    return INSIDE.get()
 
 
 def fuses(*args):

@@ -77,14 +77,17 @@ def biased(x, bias, bent=False, training=False):
 def straight(dy, y):
     """The gradients of `biased` if `bent`."""
     dx = ops.where(y > 0, dy, ops.zeros((), dy.dtype))
-    return dx, total(dx)
+    return dx, total_when_fused(dx)
 
 
 def total(x):
-    """Sum over the rows of (M, D), in float32. A product is faster than `ops.sum`, but not in a kernel."""
-    if kernels.inside():
-        return ops.cast(ops.sum(ops.cast(x, "float32"), axis=0), x.dtype)
+    """Sum over the rows of (M, D), in float32: a product, which is faster than `ops.sum`."""
     return ops.squeeze(ops.matmul(ops.ones((1, ops.shape(x)[0]), x.dtype), x), 0)
+
+
+def total_when_fused(x):
+    """The same for what may be a kernel, in which `ops.sum` is faster."""
+    return ops.cast(ops.sum(ops.cast(x, "float32"), axis=0), x.dtype) if kernels.fuses(x) else total(x)
 
 
 @register
@@ -142,7 +145,7 @@ def standard_gradient(dy, x, mean, scale, gamma):
     n_dy = n * slope
     share = ops.expand_dims(gamma / x.shape[-1], 1)  # a product with it is the mean of what gamma multiplies
     dx = scale * (slope * gamma - ops.matmul(slope, share) - n * ops.matmul(n_dy, share))
-    return ops.cast(dx, x.dtype), total(n_dy), total(slope)
+    return ops.cast(dx, x.dtype), total_when_fused(n_dy), total_when_fused(slope)
 
 
 @register
