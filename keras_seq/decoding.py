@@ -6,6 +6,7 @@ import numpy as np
 from keras import ops, tree
 
 from keras_seq import compilation
+from keras_seq.layers.beams import follow, widen
 
 PAD, BOS, EOS, UNK = 0, 1, 2, 3
 NEVER = -1e9
@@ -99,8 +100,12 @@ def search(
     batch = ops.shape(tree.flatten(inputs)[0])[0]
     rows = batch * width  # R
     memory, state = model.start(inputs, max_length)
-    if width > 1:
-        memory, state = tree.map_structure(lambda x: ops.repeat(x, width, axis=0), (memory, state))
+    first = memory["first"] if "first" in memory else ops.full((batch, 1), bos, dtype="int32")
+    if beams > 1 and getattr(model, "side_by_side", False):
+        first = ops.repeat(first, width, axis=0)
+        memory, state = widen(memory, state, max_length, width)
+    elif width > 1:
+        first, memory, state = tree.map_structure(lambda x: ops.repeat(x, width, axis=0), (first, memory, state))
     if once and hasattr(model, "once"):
         memory = {**memory, **model.once(rows)}
     top = largest if once else ops.top_k  # a phone's is fast as it is
@@ -117,7 +122,7 @@ def search(
         logits, state = model.step(last, index, memory, state)
         new, score, parent = choose(index, ops.cast(ops.squeeze(logits, 1), "float32"), score, done)
         if parent is not None:
-            tokens, done, state = tree.map_structure(lambda x: ops.take(x, parent, axis=0), (tokens, done, state))
+            tokens, done, state = follow((tokens, done, state), parent)
         last = ops.expand_dims(new, 1)
         tokens = ops.slice_update(tokens, (0, index), last)
         return index + 1, tokens, last, score, ops.logical_or(done, ops.equal(new, eos)), state
@@ -125,7 +130,7 @@ def search(
     start = (
         ops.convert_to_tensor(0, dtype="int32"),
         ops.full((rows, max_length), pad, dtype="int32"),
-        memory["first"] if "first" in memory else ops.full((rows, 1), bos, dtype="int32"),
+        first,
         first_scores(batch, width, beams),
         ops.zeros((rows,), dtype="bool"),
         state,

@@ -123,7 +123,8 @@ class Attention(Layer):
     def attend(self, q, kv, attention_mask=None, q_pos=None, k_pos=None):
         """Query heads, key and value heads, what `make_mask` made -> output (B, T, D') and weights (B, N, T, S)."""
         bias = self.position.bias(q, q_pos, k_pos)
-        y, weights = attend(self.scores(q, kv["k"]), kv["v"], attention_mask, bias, self.dropout)
+        k = kv["k"] if "k" in kv else ops.swapaxes(kv["turned"], 2, 3)  # turned twice, and so not at all
+        y, weights = attend(self.scores(q, k), kv["v"], attention_mask, bias, self.dropout)
         return self.output(y), weights
 
     def call(

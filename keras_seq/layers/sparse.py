@@ -146,10 +146,10 @@ class SparseAttention(MultiHeadAttention):
         return sees
 
     def make_mask(self, q_pos, k_pos, key_mask=None, causal=False, attention_mask=None, dense=False):
-        rule_only(attention_mask, type(self).__name__)
         if not dense:
+            rule_only(attention_mask, type(self).__name__)
             return Rule(key_mask, causal)
-        full = masks.attention_mask(q_pos, k_pos, key_mask, causal)
+        full = super().make_mask(q_pos, k_pos, key_mask, causal, attention_mask)
         return Rule(sees=masks.combine(self.pattern(q_pos, k_pos, causal), full))
 
     def attend(self, q, kv, attention_mask=None, q_pos=None, k_pos=None):

@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from keras_seq.layers import attention as attentions
-from keras_seq.layers import masks, positions
+from keras_seq.layers import beams, masks, positions
 from keras_seq.layers.attention import MultiHeadAttention, divide
 from keras_seq.layers.core import Dropout, Layer, LayerNormalization, Linear, register
 from keras_seq.layers.sparse import SELF_ATTENTIONS
@@ -193,10 +193,16 @@ class Block(Layer):
 
 
 def write(cache, new, index):
-    """Keys and values of new positions written into a cache at `index`: (B, N, L, H) each."""
-    return {
-        name: ops.slice_update(cache[name], (0, 0, index, 0), ops.cast(new[name], cache[name].dtype)) for name in cache
-    }
+    """Keys and values (B, N, T, H) of new positions written into a cache at `index`, whose keys may be turned."""
+
+    def put(name, x, place):
+        return ops.slice_update(cache[name], place, ops.cast(x, cache[name].dtype))
+
+    if "turned" in cache:  # (B, N, H, L)
+        keys = {"turned": put("turned", ops.swapaxes(new["k"], 2, 3), (0, 0, 0, index))}
+    else:
+        keys = {"k": put("k", new["k"], (0, 0, index, 0))}
+    return {**keys, "v": put("v", new["v"], (0, 0, index, 0))}
 
 
 def grown(cache, length):
@@ -341,22 +347,28 @@ class TransformerDecoder(Stack):
         empty = ops.zeros((batch, self.kv_heads, length, self.size), dtype=self.compute_dtype)
         return memory, [{"k": empty, "v": empty} for _ in self.blocks]
 
-    def run(self, x, index, memory, state):
-        """`step` with the attention weights {"self", "cross"} of each layer as a third result."""
-        q_pos = masks.positions(ops.shape(x)[1], index)
-        k_pos = q_pos if state[0] is None else masks.positions(state[0]["k"].shape[2])
-        sees = self.make_mask(q_pos, k_pos, causal=True, dense=state[0] is not None)
+    def run(self, x, index, memory, state, past=None):
+        """`step` with the attention weights {"self", "cross"} of each layer as a third result; for `past` see `beams`."""
+        length = ops.shape(x)[1]
+        size = length if state[0] is None else state[0]["v"].shape[2]
+        q_pos, k_pos, place, mask = beams.places(length, index, size, past)
+        k_pos = q_pos if state[0] is None else k_pos
+        sees = self.make_mask(q_pos, k_pos, causal=True, attention_mask=mask, dense=state[0] is not None)
         memory_mask = ops.expand_dims(memory["mask"], (1, 2))
         x, states, maps = self.enter(x, q_pos), [], []
         for block, kv, old in zip(self.blocks, memory["kv"], state):
-            x, new, weights = block.run(x, sees, kv, memory_mask, q_pos, k_pos, old, index)
+            x, new, weights = block.run(x, sees, kv, memory_mask, q_pos, k_pos, old, place)
             states.append(new)
             maps.append(weights)
         return self.leave(x), states, maps
 
     def step(self, x, index, memory, state):
         """Decode x (B, T, D) at positions index .. index+T-1 -> (B, T, D) and the new state."""
-        return self.run(x, index, memory, state)[:2]
+        if isinstance(state, list):
+            return self.run(x, index, memory, state)[:2]
+        past = beams.note(state["past"], index)
+        x, kv, _ = self.run(beams.together(x, past), index, memory, state["kv"], past)
+        return beams.apart(x), {"kv": kv, "past": past}
 
     def call(self, x, context, return_attention_weights=False, context_mask=None):
         x, _, maps = self.run(x, 0, *self.start(context, context_mask))

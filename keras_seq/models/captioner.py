@@ -87,6 +87,8 @@ class TransformerCaptioner(Captioner):
         self.decoder = TransformerDecoder(**stack, dtype=self.dtype_policy, name="decoder")
         self.build()
 
+    side_by_side = True
+
 
 @register
 class RecurrentCaptioner(Captioner):

@@ -7,7 +7,7 @@
 
 from keras import ops
 
-from keras_seq.layers import masks
+from keras_seq.layers import beams, masks
 from keras_seq.layers.core import Dropout, Linear, register
 from keras_seq.layers.embeddings import TokenEmbedding
 from keras_seq.layers.recurrent import RecurrentEncoder
@@ -141,33 +141,41 @@ class TransformerLanguageModel(LanguageModel):
         _, state = self.through(x, pos, pos, read, [None] * len(self.over.blocks))
         return [grown(kv, length) for kv in state]
 
-    def run(self, x, index, memory, state):
-        length = ops.shape(x)[1]
-        if state[0] is None:
-            pos = masks.positions(length, index)
-            return self.through(x, pos, pos, None, state)
-        k_pos, known, before = self.places(memory, ops.shape(state[0]["k"])[2])
-        q_pos = ops.slice(k_pos, (0, before + index), (ops.shape(k_pos)[0], length))
-        return self.through(x, q_pos, k_pos, known, state, before + index)
+    side_by_side = True
 
-    def places(self, memory, size):
-        """Of each place in the cache its position (b, size) and whether it may be seen; and how many the prompt takes.
+    def run(self, x, index, memory, state):
+        if not isinstance(state, list):  # beams
+            past = beams.note(state["past"], index)
+            x, kv = self.written(beams.together(x, past), index, memory, state["kv"], past)
+            return beams.apart(x), {"kv": kv, "past": past}
+        if state[0] is None:
+            pos = masks.positions(ops.shape(x)[1], index)
+            return self.through(x, pos, pos, None, state)
+        return self.written(x, index, memory, state)
+
+    def written(self, x, index, memory, state, past=None):
+        """x (B, T, D) of tokens that follow what is in the caches, or that stand side by side: see `beams`.
 
         What is written stands after the longest prompt of the batch, and counts on from the end of its own.
         """
+        length, size = ops.shape(x)[1], ops.shape(state[0]["v"])[2]
         if "read" not in memory:
-            return masks.positions(size), None, 0
+            q_pos, k_pos, place, sees = beams.places(length, index, size, past)
+            return self.through(x, q_pos, k_pos, None, state, place, sees)
         read = memory["read"]  # (B, S)
         batch, before = ops.shape(read)
-        pos, written = masks.positions(before), masks.positions(size - before)
+        q_pos, k_pos, place, sees = beams.places(length, index, size - before, past)
         ends = ops.sum(ops.cast(read, "int32"), axis=1, keepdims=True)  # (B, 1)
-        k_pos = ops.concatenate([ops.broadcast_to(pos, (batch, before)), ends + written], axis=1)
+        prompt = ops.broadcast_to(masks.positions(before), (batch, before))
+        k_pos = ops.concatenate([prompt, ends + k_pos], axis=1)
         known = ops.concatenate([read, ops.ones((batch, size - before), dtype="bool")], axis=1)
-        return k_pos, known, before
+        if sees is not None:
+            sees = ops.concatenate([ops.ones((batch, length, before), dtype="bool"), sees], axis=2)
+        return self.through(x, ends + q_pos, k_pos, known, state, before + place, sees)
 
-    def through(self, x, q_pos, k_pos, known, state, index=None):
+    def through(self, x, q_pos, k_pos, known, state, index=None, mask=None):
         """All blocks: x (B, T, D) -> (B, T, D), and of each block {"k", "v"}."""
-        sees = self.over.make_mask(q_pos, k_pos, known, causal=True, dense=index is not None)
+        sees = self.over.make_mask(q_pos, k_pos, known, causal=True, attention_mask=mask, dense=index is not None)
         x, states = self.over.enter(x, q_pos), []
         for block, old in zip(self.over.blocks, state):
             x, new, _ = block.run(x, sees, q_pos=q_pos, k_pos=k_pos, state=old, index=index)

@@ -21,6 +21,8 @@ class Writer(Model):
     Each makes `decoder`, `target_embedding`, `options` (its arguments) and `read`.
     """
 
+    side_by_side = False  # whether beams are tokens side by side to it, see `layers.beams`, and not rows
+
     def read(self, inputs):
         """What the encoder makes of inputs: context (B, S, E), its mask or None, and a first state or None."""
         raise NotImplementedError
@@ -158,6 +160,8 @@ class TransformerSeq2Seq(Seq2Seq):
         self.decoder = TransformerDecoder(**stack, name="decoder")
         self.context_dim = dim
         self.build()
+
+    side_by_side = True
 
     def encode(self, source):
         return self.encoder(self.source_embedding(source), x_mask=masks.padding_mask(source)), None
