@@ -17,7 +17,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_seq import compilation
+from keras_seq import compilation, generate
 
 ROOT = Path(__file__).parents[1]
 BACKEND = keras.backend.backend()
@@ -295,6 +295,21 @@ def a_decoder_in_steps_equals_the_whole(decoder, x, context, cuts, length=None, 
         y, state = method(decoder, "step")(x[:, first:last], first, memory, state)
         rows.append(array(y))
     close(np.concatenate(rows, axis=1), method(decoder, "__call__")(x, context), tolerance)
+
+
+class Rows:
+    """A model to which beams are rows, with caches of their own that are put into order."""
+
+    def __init__(self, model):
+        self.start, self.step, self.variables = model.start, model.step, model.variables
+
+
+def beams_side_by_side(model, inputs, max_length, beams=4):
+    """A model to which beams are tokens side by side writes what it writes where they are rows."""
+    assert model.side_by_side
+    found, rows = (generate(m, inputs, max_length, beams=beams, results=beams, eos=-1) for m in (model, Rows(model)))
+    np.testing.assert_array_equal(array(found[0]), array(rows[0]))
+    close(found[1], rows[1], 1e-4)
 
 
 def padding_is_invisible(model, inputs, whole, more=3, tolerance=2e-5):

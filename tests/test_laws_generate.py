@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_seq import compilation, generate
+from keras_seq import compilation, generate, layers
 from keras_seq.decoding import BOS, EOS, PAD, largest
 from keras_seq.models import RecurrentSeq2Seq, TransformerSeq2Seq
 from tests import checks
@@ -217,6 +217,25 @@ def test_beam_scores_are_those_of_teacher_forcing(name):
         log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
         gains = np.take_along_axis(log_p, tokens[:, beam, :, None], axis=-1)[..., 0]
         close(score[:, beam], np.sum(gains * (tokens[:, beam] != PAD), axis=-1), 1e-4)
+
+
+BLOCKS = {"name": "block_sparse", "block": 2, "patterns": ["local", "random", "global"]}
+SIDE_BY_SIDE = {
+    **{name: {"position": name} for name in layers.positions.POSITIONS},
+    "local": {"attention": {"name": "local", "window": 3, "block": 2}},
+    "block_sparse": {"attention": BLOCKS},
+    "features": {"attention": {"name": "projective", "features": 4}},
+    "chunked": {"attention": {"name": "multi_head", "chunk": 3}},
+    "post_norm": {"norm_first": False},
+}
+
+
+@pytest.mark.parametrize("name", SIDE_BY_SIDE)
+def test_beams_side_by_side_write_what_rows_of_their_own_write(name):
+    options = {"dim": 18, "num_heads": 3, "num_layers": 2, "mlp_dim": 13, "max_length": 32} | SIDE_BY_SIDE[name]
+    model = checks.shake(TransformerSeq2Seq(vocab_size=23, **options))
+    inputs = {"source": np.random.default_rng(2).integers(4, 23, (3, 7), "int32")}
+    checks.beams_side_by_side(model, inputs, max_length=7)
 
 
 @pytest.mark.parametrize("size", [5, 64, 200, 1024, 1500])

@@ -111,6 +111,12 @@ def test_beams_and_samples_share_the_prompt(name):
     close(alone, [x[1:2] for x in together], 1e-4)
 
 
+@pytest.mark.parametrize("name", [name for name in MODELS if name.startswith("transformer")])
+def test_beams_side_by_side_write_what_rows_of_their_own_write(name):
+    net, inputs, _ = model(name)
+    checks.beams_side_by_side(net, {"prompt": parted(inputs["target"])["prompt"]}, max_length=T)
+
+
 @every_model
 def test_its_config_makes_it_again(name):
     checks.config_makes_it_again(*model(name))

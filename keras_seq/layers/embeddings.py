@@ -79,8 +79,8 @@ class TokenEmbedding(keras.layers.Layer):
         """
         table = ops.cast(self.table, self.compute_dtype)
         if isinstance(rows, int) and 1 < rows <= few:
-            table = ops.reshape(fill(table, 0, strip), (-1, strip, self.dim))
-            return [ops.swapaxes(table, 1, 2)]
+            table = ops.transpose(fill(table, 0, strip))  # first: XLA then needs no copy before it turns the table
+            return [ops.swapaxes(ops.reshape(table, (self.dim, -1, strip)), 0, 1)]
         return [ops.transpose(table[i : i + columns]) for i in range(0, self.vocab_size, columns)]
 
     def compute_output_shape(self, tokens_shape):
