@@ -122,7 +122,8 @@ def search(
         logits, state = model.step(last, index, memory, state)
         new, score, parent = choose(index, ops.cast(ops.squeeze(logits, 1), "float32"), score, done)
         if parent is not None:
-            tokens, done, state = follow((tokens, done, state), parent)
+            tokens, done = ops.take(tokens, parent, axis=0), ops.take(done, parent, axis=0)
+            state = follow(state, parent)
         last = ops.expand_dims(new, 1)
         tokens = ops.slice_update(tokens, (0, index), last)
         return index + 1, tokens, last, score, ops.logical_or(done, ops.equal(new, eos)), state

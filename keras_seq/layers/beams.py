@@ -21,15 +21,15 @@ def widen(memory, caches, length, width):
         width: K.
 
     Returns:
-        memory, and a state: {"kv", caches with K places for each of the last L, "past"}. Keys are turned to (B, M, H, S)
-        in both: so they are faster to multiply with several queries at once.
+        memory, and a state: {"kv", caches with K places for each of the last L, "past"}. Keys are turned in both, to
+        (B, M, H, S): so they are faster to multiply with several queries at once.
     """
-    room = (width - 1) * length
-    kv = [{name: ops.pad(x, ((0, 0), (0, 0), (0, room), (0, 0))) for name, x in cache.items()} for cache in caches]
+    room = ((0, 0), (0, 0), (0, (width - 1) * length), (0, 0))
+    wide = [turned({name: ops.pad(x, room) for name, x in cache.items()}) for cache in caches]
     past = ops.zeros((ops.shape(caches[0]["k"])[0], width, length), dtype="int32")
     if "kv" in memory:
         memory = {**memory, "kv": [turned(kv) for kv in memory["kv"]]}
-    return memory, {"kv": [turned(kv) for kv in kv], "past": past}
+    return memory, {"kv": wide, "past": past}
 
 
 def turned(kv):
@@ -37,18 +37,13 @@ def turned(kv):
     return {"turned": ops.swapaxes(kv["k"], 2, 3), "v": kv["v"]}
 
 
-def follow(nest, parent):
-    """A nest of tensors (B * K, ...) in which each beam goes on from its parent, a row of (B * K,).
-
-    Of beams that are side by side, `past` alone is put into order.
-    """
-    if isinstance(nest, tuple):
-        return tuple(follow(part, parent) for part in nest)
-    if not (isinstance(nest, dict) and "past" in nest):
-        return tree.map_structure(lambda x: ops.take(x, parent, axis=0), nest)
-    batch, width, length = ops.shape(nest["past"])
-    past = ops.take(ops.reshape(nest["past"], (-1, length)), parent, axis=0)
-    return {**nest, "past": ops.reshape(past, (batch, width, length))}
+def follow(state, parent):
+    """A model's state in which each beam goes on from its parent, a row of (B * K,); side by side, by `past` alone."""
+    if not (isinstance(state, dict) and "past" in state):
+        return tree.map_structure(lambda x: ops.take(x, parent, axis=0), state)
+    batch, width, length = ops.shape(state["past"])
+    past = ops.take(ops.reshape(state["past"], (-1, length)), parent, axis=0)
+    return {**state, "past": ops.reshape(past, (batch, width, length))}
 
 
 def note(past, index):

@@ -348,7 +348,7 @@ class TransformerDecoder(Stack):
         return memory, [{"k": empty, "v": empty} for _ in self.blocks]
 
     def run(self, x, index, memory, state, past=None):
-        """`step` with the attention weights {"self", "cross"} of each layer as a third result; for `past` see `beams`."""
+        """`step` with the attention weights {"self", "cross"} of each layer as a third result; `past`: see `beams`."""
         length = ops.shape(x)[1]
         size = length if state[0] is None else state[0]["v"].shape[2]
         q_pos, k_pos, place, mask = beams.places(length, index, size, past)

@@ -74,6 +74,8 @@ class TransformerCaptioner(Captioner):
     (2, 5, 23)
     """
 
+    side_by_side = True
+
     def __init__(
         self, vocab_size, encoder, image_shape=(64, 64, 3), num_heads=4, num_layers=2, mlp_dim=512, position="rotary",
         dropout=0.1, activation="relu", norm_first=True, max_length=512, **kwargs,
@@ -86,8 +88,6 @@ class TransformerCaptioner(Captioner):
         self.options |= stack
         self.decoder = TransformerDecoder(**stack, dtype=self.dtype_policy, name="decoder")
         self.build()
-
-    side_by_side = True
 
 
 @register

@@ -114,6 +114,8 @@ class TransformerLanguageModel(LanguageModel):
     (2, 1, 4)
     """
 
+    side_by_side = True
+
     def __init__(
         self, vocab_size, dim=256, num_heads=4, num_layers=4, mlp_dim=1024, position="rotary", dropout=0.1,
         activation="gelu", norm="layer", norm_first=True, max_length=512, attention="multi_head", **kwargs,
@@ -140,8 +142,6 @@ class TransformerLanguageModel(LanguageModel):
         self.over.check_length(x.shape[1] + length if isinstance(x.shape[1], int) else length)
         _, state = self.through(x, pos, pos, read, [None] * len(self.over.blocks))
         return [grown(kv, length) for kv in state]
-
-    side_by_side = True
 
     def run(self, x, index, memory, state):
         if not isinstance(state, list):  # beams

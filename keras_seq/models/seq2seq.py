@@ -141,6 +141,8 @@ class TransformerSeq2Seq(Seq2Seq):
     (2, 5, 23)
     """
 
+    side_by_side = True
+
     def __init__(
         self, vocab_size, dim=256, num_heads=4, num_layers=3, mlp_dim=1024, position="sinusoidal", dropout=0.1,
         activation="relu", norm_first=True, max_length=512, target_vocab_size=None, attention="multi_head", **kwargs,
@@ -160,8 +162,6 @@ class TransformerSeq2Seq(Seq2Seq):
         self.decoder = TransformerDecoder(**stack, name="decoder")
         self.context_dim = dim
         self.build()
-
-    side_by_side = True
 
     def encode(self, source):
         return self.encoder(self.source_embedding(source), x_mask=masks.padding_mask(source)), None
