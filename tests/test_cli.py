@@ -1,6 +1,7 @@
 """Flags from a dataclass, errors in one line, tables; and that all of it comes before Keras is imported."""
 
 import dataclasses
+import importlib
 import os
 import subprocess
 import sys
@@ -206,6 +207,14 @@ def test_a_users_error_is_one_line_with_code_2_before_keras(argv, message, tmp_p
     assert err.startswith("error: ")
     assert err.count("\n") == 1
     assert message in err
+
+
+@pytest.mark.parametrize("name", [path.stem for path in (ROOT / "apps").glob("[!_]*.py")])
+def test_every_setting_of_an_app_has_its_help(name):
+    app = importlib.import_module(f"apps.{name}").APP
+    for options in filter(None, [app.Config, app.predict_options, app.export_options]):
+        silent = {field.name for field in dataclasses.fields(options)} - cli.comments(options).keys()
+        assert not silent, f"{options.__name__} of apps/{name}.py"
 
 
 def test_a_users_config_is_checked_before_a_folder_is_made(tmp_path):
