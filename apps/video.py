@@ -90,7 +90,7 @@ def data(config):
     rows = config.batch * config.members
     batches = ClipBatches(frames["train"], labels["train"], rows, config.window, changes)
     valid = ClipBatches(frames["valid"], labels["valid"], rows, config.window, shuffle=False)
-    if len(batches.pieces) // batches.steps < config.members:  # the clips of the smallest batch
+    if batches.rows_each < config.members:
         raise ValueError(f"expected a clip in each batch for each of --members {config.members}, "
                          f"got {len(batches.pieces)} clips in batches of {rows}: raise --batch, or take fewer members")
     seconds = sum(map(len, frames["train"])) / config.rate

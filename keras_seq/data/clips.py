@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from keras_seq.data.feed import fed
+from keras_seq.data.feed import fed, parts, sized
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +34,8 @@ class ClipBatches:
     """Clips and the labels of their frames as batches.
 
     Clips longer than `window` frames are cut: in training from anywhere, each time anew; otherwise into one piece after
-    the other. Shorter ones are padded.
+    the other. Shorter ones are padded. Training batches are all of one size: where it does not divide the clips, some
+    come twice in an epoch, fewer than there are batches.
 
     Args:
         clips: list of uint8 (T, H, W).
@@ -65,6 +66,7 @@ class ClipBatches:
         self.changes, self.seed, self.shuffle = changes or Changes(), seed, shuffle
         self.pieces = [(i, start) for i, clip in enumerate(clips) for start in range(0, len(clip), window)]
         self.steps = -(-len(self.pieces) // batch_size)
+        self.rows_each = -(-len(self.pieces) // self.steps) if shuffle else None
 
     def epoch(self, epoch=0):
         """Yields (inputs, labels, weights): {"frames" (B, T, H, W, 1), "length" (B,)}, int32 (B, T), float32 (B, T)."""
@@ -75,7 +77,7 @@ class ClipBatches:
         """The same with frames of bytes: a quarter of what is to be handed over."""
         random = np.random.default_rng((self.seed, epoch))
         order = random.permutation(len(self.pieces)) if self.shuffle else np.arange(len(self.pieces))
-        for rows in np.array_split(order, self.steps):
+        for rows in parts(order, self.steps, self.rows_each):
             yield self.batch([self.row(i, random) for i in rows])
 
     def row(self, number, random):
@@ -111,7 +113,7 @@ class ClipBatches:
         def seen(inputs, *rest):
             return {**inputs, "frames": tf.cast(inputs["frames"], "float32") / 255}, *rest
 
-        return fed(self, epoch, (inputs, *row), self.stored, seen)
+        return fed(self, epoch, sized((inputs, *row), self.rows_each), self.stored, seen)
 
 
 # --- changes ------------------------------------------------------------------------------------------------------

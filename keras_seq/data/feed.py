@@ -41,6 +41,25 @@ def fed(batches, epoch, signature, make=None, change=None, together=1):
     return data.apply(tf.data.experimental.assert_cardinality(cardinality)).prefetch(4).with_options(options)
 
 
+def parts(order, steps, rows=None):
+    """Row numbers in so many parts: of about one size, or all of `rows`, for which the first may come once more.
+
+    Graphs whose batches are all of one size know it, and some operations are faster so.
+
+    Example:
+        >>> parts(np.array([4, 0, 3, 1, 2]), 2, 3).tolist()
+        [[4, 0, 3], [1, 2, 4]]
+    """
+    return np.array_split(order, steps) if rows is None else np.resize(order, (steps, rows))
+
+
+def sized(signature, rows):
+    """The signature of batches that have so many rows each."""
+    import tensorflow as tf
+
+    return tf.nest.map_structure(lambda spec: tf.TensorSpec((rows, *spec.shape[1:]), spec.dtype), signature)
+
+
 def keep_blocks(size=1 << 25):
     """Has malloc keep freed blocks of up to `size` bytes, at most 32 MiB, for who asks next, where it is glibc's.
 

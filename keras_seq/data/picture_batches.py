@@ -6,7 +6,7 @@ import math
 import numpy as np
 
 from keras_seq.data.batches import taught
-from keras_seq.data.feed import fed
+from keras_seq.data.feed import fed, parts, sized
 from keras_seq.data.images import shown
 from keras_seq.data.labelled import described
 
@@ -47,8 +47,9 @@ class Pictures:
     """Pictures as batches; what stands beside them is the task of a member.
 
     The batches and the changes of epoch e follow from (seed, e), so a resumed run sees what an unbroken one would have
-    seen. A member has `beside(rows, random)`, which gives inputs beside the picture, labels and weights of some rows;
-    `spec()`, which describes them; and `joined(image, inputs)`, what a model reads.
+    seen. Training batches are all of one size: where it does not divide the pictures, some come twice in an epoch, fewer
+    than there are batches. A member has `beside(rows, random)`, which gives inputs beside the picture, labels and
+    weights of some rows; `spec()`, which describes them; and `joined(image, inputs)`, what a model reads.
 
     Args:
         pictures: uint8 (N, P, P, 4), or (N, P, P, 1), grey and opaque.
@@ -63,13 +64,14 @@ class Pictures:
         self.pictures, self.size, self.batch_size = pictures, size, batch_size
         self.jitter, self.seed, self.shuffle = jitter or Jitter(), seed, shuffle
         self.steps = -(-len(pictures) // batch_size)
+        self.rows_each = -(-len(pictures) // self.steps) if shuffle else None
         self.channels = 1 if pictures.shape[-1] == 1 else 3
 
     def rows(self, epoch):
         """Yields (row numbers, inputs, labels, weights) of each batch, without the pictures."""
         random = np.random.default_rng((self.seed, epoch))
         order = random.permutation(len(self.pictures)) if self.shuffle else np.arange(len(self.pictures))
-        for rows in np.array_split(order, self.steps):
+        for rows in parts(order, self.steps, self.rows_each):
             yield rows, *self.beside(rows, random)
 
     def raw(self, epoch):
@@ -98,8 +100,8 @@ class Pictures:
         inputs, *rest = described(self.spec())
         if self.shuffle:
             stored = tf.TensorSpec((None, *self.pictures.shape[1:]), tf.uint8)
-            row = stored, inputs, *rest, tf.TensorSpec((2,), tf.int32)
-            return fed(self, epoch, row, self.raw, self.seen)
+            row = sized((stored, inputs, *rest), self.rows_each)
+            return fed(self, epoch, (*row, tf.TensorSpec((2,), tf.int32)), self.raw, self.seen)
         image = tf.TensorSpec((None, self.size, self.size, self.channels), tf.float32)
         return fed(self, epoch, (self.joined(image, inputs), *rest))
 
@@ -112,7 +114,7 @@ def as_arrays(part):
 class PictureBatches(Pictures):
     """Pictures and captions as batches.
 
-    In each epoch a picture comes once, with one of its captions.
+    In each epoch a picture comes with one of its captions.
 
     Args:
         pictures, size, batch_size, jitter, seed: see `Pictures`.
