@@ -47,8 +47,8 @@ class Pictures:
     """Pictures as batches; what stands beside them is the task of a member.
 
     The batches and the changes of epoch e follow from (seed, e), so a resumed run sees what an unbroken one would have
-    seen. Training batches are all of one size: where it does not divide the pictures, some come twice in an epoch, fewer
-    than there are batches. A member has `beside(rows, random)`, which gives inputs beside the picture, labels and
+    seen. Training batches are all of one size: where it does not divide the pictures, some come twice in an epoch,
+    fewer than there are batches. A member has `beside(rows, random)`, which gives inputs beside the picture, labels and
     weights of some rows; `spec()`, which describes them; and `joined(image, inputs)`, what a model reads.
 
     Args:
