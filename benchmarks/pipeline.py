@@ -3,7 +3,7 @@
     python -m benchmarks pipeline                               # every app with its own data; minutes
     python -m benchmarks pipeline --apps translation tagging --steps 30
 
-Both sides compute the same batches, which differ in size from one to the next, with the model and the settings that
+Both sides compute the same batches, which may differ in size from one to the next, with the model and the settings that
 `train` takes by default; the time that memory takes is that of no pipeline at all. Both take turns. Where batches hold
 padding, its share of an epoch is told too.
 """
