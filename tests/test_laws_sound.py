@@ -126,6 +126,27 @@ def test_the_loss_counts_every_way_to_say_it():
         close(layers.ctc_loss(labels, logits)[row], -np.log(total) / len(wanted), 1e-4)
 
 
+@pytest.mark.skipif(checks.BACKEND != "tensorflow", reason="a kernel of tensorflow")
+def test_the_kernel_of_the_loss_is_that_of_keras(monkeypatch):
+    """Of texts of any length, none, one that just fits and one that does not; and so its gradient. XLA has none."""
+    import tensorflow as tf
+
+    random = np.random.default_rng(3)
+    logits = random.normal(size=(5, 7, 9)).astype("float32")
+    labels = np.array([[1, 2, 0, 0, 0, 0], [0] * 6, [3, 3, 3, 3, 0, 0], [3] * 6, [8, 1, 8, 0, 0, 0]], "int32")
+    weight = np.array([1, 2, 3, 0, 5], "float32")  # where it does not fit gradients differ
+
+    def weighted(x):
+        return ops.sum(layers.ctc_loss(ops.convert_to_tensor(labels), x) * weight)
+
+    found, slope = array(layers.ctc_loss(labels, logits)), checks.gradient(weighted, logits)
+    close(weighted(logits), tf.function(weighted, jit_compile=True)(logits), 1e-4)
+    monkeypatch.setattr("keras_seq.kernels.ctc_loss", lambda *args: None)
+    close(found[weight > 0], array(layers.ctc_loss(labels, logits))[weight > 0], 1e-4)
+    assert found[3] > 50
+    close(slope, checks.gradient(weighted, logits), 1e-4)
+
+
 def test_what_is_said_is_without_repetitions_and_blanks():
     best = np.random.default_rng(0).integers(0, 3, (5, 11))
     found = array(layers.ctc_tokens(np.eye(3, dtype="float32")[best]))

@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from keras_seq import kernels
 from keras_seq.layers.core import Dropout, Linear, register
 
 SURE = 30.0  # by how much the blank's logit is the largest at padding
@@ -55,7 +56,7 @@ def ctc_loss(labels, logits):
     """-log of the sum of p over all ways to say the labels, divided by how many there are: float32 (B,).
 
     A way has a token or the blank at each moment; what is the same at neighbouring moments is said once, and blanks are
-    left out.
+    left out. Labels that the moments have no room for have a loss of hundreds, divided likewise, and teach nothing.
 
     Args:
         labels: int32 (B, U), 0 after the end.
@@ -66,7 +67,9 @@ def ctc_loss(labels, logits):
     logits = ops.cast(logits, "float32")
     batch, moments = ops.shape(logits)[:2]
     count = ops.sum(ops.cast(labels != 0, "int32"), axis=1)
-    loss = ops.ctc_loss(labels, logits, count, ops.broadcast_to(ops.cast(moments, "int32"), (batch,)))
+    loss = kernels.ctc_loss(labels, logits, count)
+    if loss is None:
+        loss = ops.ctc_loss(labels, logits, count, ops.broadcast_to(ops.cast(moments, "int32"), (batch,)))
     return loss / ops.cast(ops.maximum(count, 1), "float32")
 
 
