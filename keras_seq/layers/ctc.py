@@ -59,12 +59,12 @@ def ctc_loss(labels, logits):
     left out. Labels that the moments have no room for have a loss of hundreds, divided likewise, and teach nothing.
 
     Args:
-        labels: int32 (B, U), 0 after the end.
+        labels: integers (B, U), 0 after the end.
         logits: (B, T, V); padding has to say the blank, as it does after a `CTCHead`.
 
     Reference: Graves et al. 2006.
     """
-    logits = ops.cast(logits, "float32")
+    labels, logits = ops.cast(labels, "int32"), ops.cast(logits, "float32")
     batch, moments = ops.shape(logits)[:2]
     count = ops.sum(ops.cast(labels != 0, "int32"), axis=1)
     loss = kernels.ctc_loss(labels, logits, count)
