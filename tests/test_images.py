@@ -225,6 +225,8 @@ def test_an_epoch_has_every_picture_and_follows_from_its_number():
     starts = [int(line[0]) for _, labels, _ in first for line in labels]
     assert {8 if token == 7 else token for token in starts} == {5, 8, 11, 12, 13}
     assert [len(labels) for _, labels, _ in first] == [2, 2, 2]  # one comes twice
+    whole = next(PictureBatches(pictures(), CAPTIONS, 6, 5, JITTER).epoch(0))[1][:, 0].tolist()
+    assert sorted(8 if token == 7 else token for token in whole) == [5, 8, 11, 12, 13]
     same(first, batches.epoch(0))
     assert any(a[1].tolist() != b[1].tolist() for a, b in zip(first, batches.epoch(1)))
     drawn = {tuple(map(int, line)) for e in range(9) for _, labels, _ in batches.epoch(e) for line in labels}

@@ -11,6 +11,11 @@ from keras import ops, tree
 from keras_seq.layers import masks
 
 
+def grown(cache, length):
+    """Keys and values (B, N, S, H) with room for `length` more."""
+    return {name: ops.pad(part, ((0, 0), (0, 0), (0, length), (0, 0))) for name, part in cache.items()}
+
+
 def widen(memory, caches, length, width):
     """What K = width beams of each row need.
 
@@ -24,8 +29,7 @@ def widen(memory, caches, length, width):
         memory, and a state: {"kv", caches with K places for each of the last L, "past"}. Keys are turned in both, to
         (B, M, H, S): so they are faster to multiply with several queries at once.
     """
-    room = ((0, 0), (0, 0), (0, (width - 1) * length), (0, 0))
-    wide = [turned({name: ops.pad(x, room) for name, x in cache.items()}) for cache in caches]
+    wide = [turned(grown(cache, (width - 1) * length)) for cache in caches]
     past = ops.zeros((ops.shape(caches[0]["k"])[0], width, length), dtype="int32")
     if "kv" in memory:
         memory = {**memory, "kv": [turned(kv) for kv in memory["kv"]]}
@@ -53,14 +57,20 @@ def note(past, index):
     return ops.slice_update(past, (0, 0, index), own)
 
 
-def together(x, past):
-    """x (B * K, 1, D) of each beam -> (B, K, D) of each row."""
-    return ops.reshape(x, (-1, past.shape[1], x.shape[-1]))
+def step(run, x, index, state):
+    """A step of all beams.
 
+    Args:
+        run: of x (B, K, D), "kv" and `past`, gives y (B, K, D) and the new "kv".
+        x: (B * K, 1, D), at `index`.
+        state: what `widen` makes.
 
-def apart(x):
-    """x (B, K, D) of each row -> (B * K, 1, D) of each beam."""
-    return ops.reshape(x, (-1, 1, x.shape[-1]))
+    Returns:
+        (B * K, 1, D) and the new state.
+    """
+    past = note(state["past"], index)
+    y, kv = run(ops.reshape(x, (-1, past.shape[1], x.shape[-1])), state["kv"], past)
+    return ops.reshape(y, (-1, 1, y.shape[-1])), {"kv": kv, "past": past}
 
 
 def places(length, index, size, past=None):
@@ -69,14 +79,15 @@ def places(length, index, size, past=None):
     Args:
         length: of the tokens, T.
         index: of the first, or with `past` of all of them.
-        size: places in the cache, L, or K * L with `past`, where T = K.
+        size: places in the cache, L, or K * L with `past`, where T = K; None without one: tokens are their own keys.
 
     Returns:
         int32 (1, T) positions of the tokens, (1, size) positions of the cache, the place of the first token in it,
         and a mask (B, T, size), or None.
     """
     if past is None:
-        return masks.positions(length, index), masks.positions(size), index, None
+        q_pos = masks.positions(length, index)
+        return q_pos, q_pos if size is None else masks.positions(size), index, None
     batch, width, steps = ops.shape(past)
     q_pos = ops.broadcast_to(ops.reshape(index, (1, 1)), (1, width))
     k_pos = ops.floor_divide(masks.positions(size), width)

@@ -205,11 +205,6 @@ def write(cache, new, index):
     return {**keys, "v": put("v", new["v"], (0, 0, index, 0))}
 
 
-def grown(cache, length):
-    """Keys and values (B, N, S, H) with room for `length` more."""
-    return {name: ops.pad(part, ((0, 0), (0, 0), (0, length), (0, 0))) for name, part in cache.items()}
-
-
 class Stack(Layer):
     """What encoder and decoder share: a position encoding, blocks, and a last normalisation where blocks norm first."""
 
@@ -349,10 +344,8 @@ class TransformerDecoder(Stack):
 
     def run(self, x, index, memory, state, past=None):
         """`step` with the attention weights {"self", "cross"} of each layer as a third result; `past`: see `beams`."""
-        length = ops.shape(x)[1]
-        size = length if state[0] is None else state[0]["v"].shape[2]
-        q_pos, k_pos, place, mask = beams.places(length, index, size, past)
-        k_pos = q_pos if state[0] is None else k_pos
+        size = None if state[0] is None else state[0]["v"].shape[2]
+        q_pos, k_pos, place, mask = beams.places(ops.shape(x)[1], index, size, past)
         sees = self.make_mask(q_pos, k_pos, causal=True, attention_mask=mask, dense=state[0] is not None)
         memory_mask = ops.expand_dims(memory["mask"], (1, 2))
         x, states, maps = self.enter(x, q_pos), [], []
@@ -366,9 +359,7 @@ class TransformerDecoder(Stack):
         """Decode x (B, T, D) at positions index .. index+T-1 -> (B, T, D) and the new state."""
         if isinstance(state, list):
             return self.run(x, index, memory, state)[:2]
-        past = beams.note(state["past"], index)
-        x, kv, _ = self.run(beams.together(x, past), index, memory, state["kv"], past)
-        return beams.apart(x), {"kv": kv, "past": past}
+        return beams.step(lambda x, kv, past: self.run(x, index, memory, kv, past)[:2], x, index, state)
 
     def call(self, x, context, return_attention_weights=False, context_mask=None):
         x, _, maps = self.run(x, 0, *self.start(context, context_mask))

@@ -11,7 +11,7 @@ from keras_seq.layers import beams, masks
 from keras_seq.layers.core import Dropout, Linear, register
 from keras_seq.layers.embeddings import TokenEmbedding
 from keras_seq.layers.recurrent import RecurrentEncoder
-from keras_seq.layers.transformer import TransformerEncoder, grown
+from keras_seq.layers.transformer import TransformerEncoder
 from keras_seq.models.seq2seq import Writer
 
 
@@ -141,13 +141,11 @@ class TransformerLanguageModel(LanguageModel):
         pos = masks.positions(ops.shape(x)[1])
         self.over.check_length(x.shape[1] + length if isinstance(x.shape[1], int) else length)
         _, state = self.through(x, pos, pos, read, [None] * len(self.over.blocks))
-        return [grown(kv, length) for kv in state]
+        return [beams.grown(kv, length) for kv in state]
 
     def run(self, x, index, memory, state):
         if not isinstance(state, list):  # beams
-            past = beams.note(state["past"], index)
-            x, kv = self.written(beams.together(x, past), index, memory, state["kv"], past)
-            return beams.apart(x), {"kv": kv, "past": past}
+            return beams.step(lambda x, kv, past: self.written(x, index, memory, kv, past), x, index, state)
         if state[0] is None:
             pos = masks.positions(ops.shape(x)[1], index)
             return self.through(x, pos, pos, None, state)

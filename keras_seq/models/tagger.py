@@ -8,10 +8,10 @@
 import keras
 from keras import ops, tree
 
-from keras_seq.layers import masks
+from keras_seq.layers import beams, masks
 from keras_seq.layers.core import Dropout, Linear, register
 from keras_seq.layers.recurrent import RecurrentEncoder
-from keras_seq.layers.transformer import TransformerEncoder, grown
+from keras_seq.layers.transformer import TransformerEncoder
 from keras_seq.models.base import HasEncoder, HasMembers, Model
 
 
@@ -168,7 +168,7 @@ class TransformerTagger(Tagger):
         sees = masks.attention_mask(q_pos, k_pos, known, self.causal, self.window)
         x, states = self.over.enter(x, q_pos), []
         for i, block in enumerate(self.over.blocks):
-            room = None if state is None else grown(state[i], length)
+            room = None if state is None else beams.grown(state[i], length)
             x, room, _ = block.run(x, sees, q_pos=q_pos, k_pos=k_pos, state=room, index=before)
             states.append(None if state is None else {name: part[:, :, length:] for name, part in room.items()})
         return self.over.leave(x), states
