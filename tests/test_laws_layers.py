@@ -234,25 +234,51 @@ def test_the_bits_of_dropout_know_nothing_of_each_other():
 @pytest.mark.tensorflow  # elsewhere it is that of Keras
 @pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
 @pytest.mark.parametrize("name", ["LayerNormalization", "BatchNormalization"])
-def test_normalization_is_that_of_keras_and_so_are_its_gradients(name, dtype):
+@pytest.mark.parametrize("size", [13, 16])
+def test_normalization_is_that_of_keras_and_so_are_its_gradients(name, dtype, size):
     """The gradient in training is written by hand, or an op's; the moving mean and variance move as they would."""
     import tensorflow as tf
 
     found, moved = [], []
     for kind in (getattr(core, name), getattr(keras.layers, name)):
         layer = kind(epsilon=1e-5, dtype=dtype)
-        layer.build((None, None, 13))
+        layer.build((None, None, size))
         checks.shake(layer, 7)
-        given = tf.constant(3 * checks.normal(5, 7, 13) + 2)
+        given = tf.constant(3 * checks.normal(5, 7, size) + 2)
         with tf.GradientTape() as tape:
             tape.watch(given)
             y = layer(given, training=True)
-            size = tf.reduce_sum(tf.cast(y, "float32") * checks.normal(5, 7, 13, seed=1))
-        found.append([y, *tape.gradient(size, [given, *(weight.value for weight in layer.trainable_weights)])])
+            total = tf.reduce_sum(tf.cast(y, "float32") * checks.normal(5, 7, size, seed=1))
+        found.append([y, *tape.gradient(total, [given, *(weight.value for weight in layer.trainable_weights)])])
         moved.append(layer.non_trainable_weights)
     close(*found, 1e-5 if dtype == "float32" else 2**-7)
     close(*moved, 1e-5)
     assert layer.compute_dtype == found[0][0].dtype.name
+
+
+@pytest.mark.tensorflow  # elsewhere the two are one
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("graph", [False, True])
+@pytest.mark.parametrize("name", ["gelu", "rotary"])
+def test_what_is_written_anew_for_training_is_what_it_stands_for(name, graph, dtype):
+    import tensorflow as tf
+
+    if name == "gelu":
+        layer, rest = layers.Linear(8, name, autocast=False), []
+    else:
+        layer, rest = layers.Rotary(), [np.arange(T)[None] + 3]
+    given, weights = tf.constant(3 * normal(B, 3, T, 8), dtype), normal(B, 3, T, 8, seed=1)
+    layer.build(given.shape)
+
+    def slope(given, training):
+        with tf.GradientTape() as tape:
+            tape.watch(given)
+            y = tf.cast(layer(given, *rest, training=training), "float32")
+            total = tf.reduce_sum(y * weights)
+        return y, tf.cast(tape.gradient(total, given), "float32")
+
+    run = tf.function(slope, autograph=False) if graph else slope
+    close(run(given, True), slope(given, False), 2e-6 if dtype == "float32" else 2**-4)
 
 
 @pytest.mark.tensorflow  # whose own gradient of a bias adds row to row in bfloat16

@@ -34,9 +34,10 @@ def encoder(over="lstm", **options):
 # ---------- the spectrogram ----------
 
 
-def test_a_spectrogram_is_what_fourier_and_the_triangles_say():
-    layer, x = layers.LogMel(bands=11, rate=RATE), sound()
-    frames = np.stack([x[:, t * 80 : t * 80 + 200] for t in range((N - 200) // 80 + 1)], axis=1)
+@pytest.mark.parametrize("hop", [80, 67, 100, 200, 230])  # of windows of 200 samples
+def test_a_spectrogram_is_what_fourier_and_the_triangles_say(hop):
+    layer, x = layers.LogMel(bands=11, rate=RATE, hop=hop / RATE), sound()
+    frames = np.stack([x[:, t * hop : t * hop + 200] for t in range((N - 200) // hop + 1)], axis=1)
     window = 0.5 - 0.5 * np.cos(2 * np.pi * (np.arange(200) + 0.5) / 200)
     energy = np.abs(np.fft.rfft(frames * window, 256)) ** 2
     edges, frequency = hertz(np.linspace(0, mel(4000), 13)), np.arange(129) * RATE / 256

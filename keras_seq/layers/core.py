@@ -1,5 +1,7 @@
 """What other layers are made of: matrix products with weights or without, normalisation, dropout, and whole blocks."""
 
+import math
+
 import keras
 from keras import ops
 
@@ -48,6 +50,8 @@ class Linear(keras.layers.Dense):
         if self.use_bias:
             bent = activation is keras.activations.relu
             y, activation = biased(y, self.bias, bent, training), None if bent else activation
+        if training and activation is keras.activations.gelu:
+            activation = gelu
         if activation is not None:
             y = activation(y)
         return ops.reshape(y, (*shape[:-1], self.units))
@@ -88,6 +92,33 @@ def total(x):
 def total_when_fused(x):
     """The same for what may be a kernel, in which `ops.sum` is faster."""
     return ops.cast(ops.sum(ops.cast(x, "float32"), axis=0), x.dtype) if kernels.fuses(x) else total(x)
+
+
+def gelu(x):
+    """`keras.activations.gelu` to train with: on tensorflow, whose erfc is slow, in a third of the time."""
+    if keras.backend.backend() != "tensorflow":
+        return keras.activations.gelu(x)
+
+    @ops.custom_gradient
+    def run(x):
+        y, slope = bell(x)
+        return y, lambda dy: dy * slope
+
+    return run(x)
+
+
+@kernels.fused
+def bell(x):
+    """y = x P(x) and its slope P(x) + x p(x), for the normal distribution P and its density p."""
+    z = wide(x)
+    share = 0.5 * (1 + ops.erf(z * 0.5**0.5))
+    slope = share + z * ops.exp(-0.5 * z * z) * (2 * math.pi) ** -0.5
+    return ops.cast(z * share, x.dtype), ops.cast(slope, x.dtype)
+
+
+def wide(x):
+    """x in float32, or as it is if that is wider."""
+    return ops.cast(x, keras.backend.result_type(x.dtype, "float32"))
 
 
 @register

@@ -11,7 +11,7 @@ from keras import ops
 from keras.src import backend  # not public: the one loop that all backends have, and that an export replaces
 
 from keras_seq import kernels
-from keras_seq.layers.core import biased, register
+from keras_seq.layers.core import biased, register, wide
 
 
 class Loop(keras.layers.RNN):
@@ -80,11 +80,6 @@ def cell(z, c):
     i, f, g, o = ops.sigmoid(i), ops.sigmoid(f), ops.tanh(g), ops.sigmoid(o)
     c = f * c + i * g
     return o * ops.tanh(c), c, (i, f, g, o)
-
-
-def wide(x):
-    """x in float32, or as it is if that is wider."""
-    return ops.cast(x, keras.backend.result_type(x.dtype, "float32"))
 
 
 def taught(z, h, c, recurrent, keep=None, backwards=False):

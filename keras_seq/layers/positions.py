@@ -7,7 +7,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_seq.layers.core import register
+from keras_seq import kernels
+from keras_seq.layers.core import register, wide
 
 
 def small():
@@ -232,18 +233,41 @@ class Rotary(Position):
     """
 
     def __init__(self, base=10000.0, scale=1.0, **kwargs):
-        super().__init__(**kwargs)
+        super().__init__(autocast=False, **kwargs)
         self.base, self.scale = base, scale
 
     def rotate(self, x, pos):
+        if not self.built:  # by itself, in no attention
+            self.build(x.shape)
+        return self(x, pos)  # a call, in which Keras tells whether it trains
+
+    def call(self, x, pos, training=None):
         size = x.shape[-1]
         if size % 2:
             raise ValueError(f"Rotary positions need an even head_dim, got {size}; choose other num_heads or dim.")
         frequency = np.power(self.base, -np.arange(0, size, 2) / size).astype("float32") / self.scale
         angle = ops.multiply(ops.cast(ops.expand_dims(pos, (1, 3)), "float32"), frequency)  # (b, 1, T, H/2)
-        cos, sin = ops.cast(ops.cos(angle), x.dtype), ops.cast(ops.sin(angle), x.dtype)
-        a, b = ops.split(x, 2, axis=-1)
-        return ops.concatenate([a * cos - b * sin, a * sin + b * cos], axis=-1)
+        cos, sin = ops.cos(angle), ops.sin(angle)
+        if not (training and kernels.fuses(x)):
+            return rotated(x, ops.cast(cos, x.dtype), ops.cast(sin, x.dtype))
+
+        @ops.custom_gradient
+        def run(x):
+            return rotated_at_once(x, cos, sin), lambda dy: rotated_at_once(dy, cos, -sin)
+
+        return run(x)
+
+
+def rotated(x, cos, sin):
+    """[a cos - b sin, a sin + b cos] for the halves a and b of x (..., H), cos and sin being (..., H/2)."""
+    a, b = ops.split(x, 2, axis=-1)
+    return ops.concatenate([a * cos - b * sin, a * sin + b * cos], axis=-1)
+
+
+@kernels.fused
+def rotated_at_once(x, cos, sin):
+    """The same, in float32 at least."""
+    return ops.cast(rotated(wide(x), cos, sin), x.dtype)
 
 
 def distance(q_pos, k_pos):

@@ -78,12 +78,13 @@ class LogMel(Layer):
         return ops.cast(ops.reshape(y, (batch, count, self.bands)), self.compute_dtype)
 
     def cut(self, x, count):
-        """The frames of x: (B, T, size), each laid together from parts that windows share."""
-        part = math.gcd(self.size, self.step)
-        hop, size = self.step // part, self.size // part
-        whole = (count - 1) * hop + size
-        parts = ops.reshape(x[:, : whole * part], (ops.shape(x)[0], whole, part))
-        return ops.concatenate([parts[:, i : i + (count - 1) * hop + 1 : hop] for i in range(size)], axis=-1)
+        """The frames of x: (B, T, size), each laid together from whole hops, and what is left of the window."""
+        hops = -(-self.size // self.step)  # that a window touches
+        whole = count + hops - 1
+        x = ops.pad(x, ((0, 0), (0, self.step)))[:, : whole * self.step]
+        parts = ops.reshape(x, (-1, whole, self.step))
+        sizes = [min(self.step, self.size - i * self.step) for i in range(hops)]
+        return ops.concatenate([parts[:, i : i + count, :size] for i, size in enumerate(sizes)], axis=-1)
 
     def fourier(self, zero):
         """The window times cosines beside sines: (size, 2 K), K = points / 2 + 1."""
