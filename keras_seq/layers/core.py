@@ -71,7 +71,12 @@ def biased(x, bias, bent=False, training=False):
     @ops.custom_gradient
     def run(x, bias):
         y = add(x, bias)
-        return y, lambda dy: straight(dy, y) if bent else (dy, total(dy))
+
+        def gradient(dy):
+            dx = straight(dy, y) if bent else dy
+            return dx, total(dx)
+
+        return y, gradient
 
     half = keras.backend.backend() == "tensorflow" and x.dtype in ("bfloat16", "float16")
     return (run if training and half else add)(x, ops.cast(bias, x.dtype))
@@ -79,9 +84,8 @@ def biased(x, bias, bent=False, training=False):
 
 @kernels.fused
 def straight(dy, y):
-    """The gradients of `biased` if `bent`."""
-    dx = ops.where(y > 0, dy, ops.zeros((), dy.dtype))
-    return dx, total_when_fused(dx)
+    """The gradient before a bend whose result is y."""
+    return ops.where(y > 0, dy, ops.zeros((), dy.dtype))
 
 
 def total(x):

@@ -72,7 +72,7 @@ def cross_entropy(labels, logits, smoothing):
     def loss(logits):
         x = ops.cast(logits, "float32")
         p = ops.softmax(x, axis=-1)
-        x_label, p_label = of_labels(x), of_labels(p)
+        x_label, p_label = ops.cast(of_labels(logits), "float32"), of_labels(p)  # of x, it would be cast twice
 
         def far():  # the largest p is exp(max x) / sum exp(x)
             return ops.max(x, axis=-1) - ops.log(ops.max(p, axis=-1)) - x_label
