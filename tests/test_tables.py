@@ -141,14 +141,25 @@ def batches(**options):
     return Labelled(rows, np.arange(23)[:, None], batch=7, **options)
 
 
-def test_every_row_comes_once_an_epoch_with_its_target():
+def test_every_row_comes_in_an_epoch_with_its_target():
     made = batches()
     assert len(list(made.epoch(3))) == made.steps == 4
     for tokens, targets, _ in made.epoch(3):
         assert (tokens[:, 0] == 4 + targets[:, 0]).all()
         assert ((tokens == EOS).sum(axis=1) == 1).all()
         assert ((tokens != PAD).sum(axis=1) == 2 + targets[:, 0] % 5).all()
-    assert sorted(t for _, targets, _ in made.epoch(3) for t in targets[:, 0]) == list(range(23))
+    seen = [t for _, targets, _ in made.epoch(3) for t in targets[:, 0]]
+    assert sorted(set(seen)) == list(range(23))
+    assert [len(targets) for _, targets, _ in made.epoch(3)] == [6] * 4  # of equal size: one row comes twice
+    assert [spec.shape[0] for spec in made.dataset().element_spec] == [6] * 3
+    assert sum(len(targets) for _, targets, _ in batches(shuffle=False).epoch()) == 23
+
+
+def test_it_is_not_always_the_same_row_that_comes_twice():
+    made = batches()
+    rows = [[t for _, targets, _ in made.epoch(e) for t in targets[:, 0].astype(int)] for e in range(9)]
+    twice = {np.bincount(row).argmax() for row in rows}
+    assert len(twice) > 3
 
 
 def test_epochs_differ_and_each_can_be_had_again():

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from keras_seq.data.feed import fed, parts, sized
+from keras_seq.data.feed import divided, fed, parts, sized
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,8 +65,7 @@ class ClipBatches:
         self.clips, self.labels, self.batch_size, self.window = clips, labels, batch_size, window
         self.changes, self.seed, self.shuffle = changes or Changes(), seed, shuffle
         self.pieces = [(i, start) for i, clip in enumerate(clips) for start in range(0, len(clip), window)]
-        self.steps = -(-len(self.pieces) // batch_size)
-        self.rows_each = -(-len(self.pieces) // self.steps) if shuffle else None
+        self.steps, self.rows_each = divided(len(self.pieces), batch_size, shuffle)
 
     def epoch(self, epoch=0):
         """Yields (inputs, labels, weights): {"frames" (B, T, H, W, 1), "length" (B,)}, int32 (B, T), float32 (B, T)."""

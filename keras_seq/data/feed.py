@@ -41,6 +41,17 @@ def fed(batches, epoch, signature, make=None, change=None, together=1):
     return data.apply(tf.data.experimental.assert_cardinality(cardinality)).prefetch(4).with_options(options)
 
 
+def divided(count, batch, equal):
+    """How many batches of at most `batch` rows there are, and the rows of each if all are to be of one size, or None.
+
+    Example:
+        >>> divided(23, 7, True)
+        (4, 6)
+    """
+    steps = -(-count // batch)
+    return steps, -(-count // steps) if equal else None
+
+
 def parts(order, steps, rows=None):
     """Row numbers in so many parts: of about one size, or all of `rows`, for which the first may come once more.
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_seq.data.feed import fed
+from keras_seq.data.feed import divided, fed, sized
 
 PAD, EOS, UNK = 0, 2, 3
 
@@ -11,13 +11,14 @@ class ByLength:
     """Rows of ids as padded batches of like length, for `fit`; what stands beside the ids is the task of a member.
 
     The batches of epoch e follow from (seed, e) alone, so a resumed run sees what an unbroken one would have seen.
-    Every epoch has the same number of steps. A member has `form(rows, chosen, random)`, which makes a batch of some
-    rows, and `spec()`, which describes it.
+    Every epoch has the same number of steps. Training batches have equally many rows: where that does not divide them,
+    some come twice in an epoch, fewer than there are batches. A member has `form(rows, chosen, random)`, which makes a
+    batch of some rows, and `spec()`, which describes it.
 
     Args:
-        rows: List of lists of ids, without EOS; or a function of the epoch that returns them, for texts that are cut
-            into other pieces each time.
-        batch: Rows in a batch.
+        rows: List of lists of ids, without EOS; or a function of the epoch that returns as many each time, for texts
+            that are cut into other pieces.
+        batch: Rows in a batch, at most.
         max_length: Longer rows are cut, EOS included.
         shuffle: False for validation: always the same batches, once.
         seed: Of the order, and of what else is drawn.
@@ -27,7 +28,7 @@ class ByLength:
         self._rows, self.max_length = rows, max_length
         self.batch, self.shuffle, self.seed = batch, shuffle, seed
         self.count = len(self.rows(0))
-        self.steps = -(-self.count // batch)
+        self.steps, self.rows_each = divided(self.count, batch, shuffle)
 
     def rows(self, epoch):
         """The rows of an epoch, cut, with EOS."""
@@ -38,15 +39,20 @@ class ByLength:
         """Yields the batches of an epoch as arrays."""
         random = np.random.default_rng((self.seed, epoch))
         rows = self.rows(epoch)
-        lengths = np.array([len(row) for row in rows])
-        noise = random.random(len(rows)) * 3 if self.shuffle else 0  # tokens: rows of like length, not always the same
-        batches = np.array_split(np.argsort(lengths + noise, kind="stable"), self.steps)
+        order = np.arange(self.count)
+        noise = 0  # tokens
+        if self.shuffle:
+            again = random.choice(self.count, self.steps * self.rows_each - self.count, replace=False)
+            order = np.append(order, again)
+            noise = random.random(len(order)) * 3  # so rows of like length, and not always the same, come together
+        lengths = np.array([len(rows[i]) for i in order])
+        batches = np.array_split(order[np.argsort(lengths + noise, kind="stable")], self.steps)
         for i in random.permutation(self.steps) if self.shuffle else range(self.steps):
             yield self.form([rows[j] for j in batches[i]], batches[i], random)
 
     def dataset(self, epoch=0):
         """A `tf.data.Dataset`: with `shuffle` endless, from `epoch` on; without, one epoch long."""
-        return fed(self, epoch, described(self.spec()))
+        return fed(self, epoch, sized(described(self.spec()), self.rows_each))
 
 
 def described(spec):

@@ -6,7 +6,7 @@ import math
 import numpy as np
 
 from keras_seq.data.batches import taught
-from keras_seq.data.feed import fed, parts, sized
+from keras_seq.data.feed import divided, fed, parts, sized
 from keras_seq.data.images import shown
 from keras_seq.data.labelled import described
 
@@ -63,8 +63,7 @@ class Pictures:
     def __init__(self, pictures, size, batch_size, jitter, seed, shuffle):
         self.pictures, self.size, self.batch_size = pictures, size, batch_size
         self.jitter, self.seed, self.shuffle = jitter or Jitter(), seed, shuffle
-        self.steps = -(-len(pictures) // batch_size)
-        self.rows_each = -(-len(pictures) // self.steps) if shuffle else None
+        self.steps, self.rows_each = divided(len(pictures), batch_size, shuffle)
         self.channels = 1 if pictures.shape[-1] == 1 else 3
 
     def rows(self, epoch):
