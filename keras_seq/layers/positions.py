@@ -267,7 +267,8 @@ def rotated(x, cos, sin):
 @kernels.fused
 def rotated_at_once(x, cos, sin):
     """The same, in float32 at least."""
-    return ops.cast(rotated(wide(x), cos, sin), x.dtype)
+    z = wide(x)
+    return ops.cast(rotated(z, ops.cast(cos, z.dtype), ops.cast(sin, z.dtype)), x.dtype)
 
 
 def distance(q_pos, k_pos):
