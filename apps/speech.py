@@ -59,6 +59,7 @@ class Config:
     max_length: int = 192  # tokens of a text, at most
     epochs: int = 40  # passes over the training sounds; the schedule ends with the last
     patience: int = 0  # the schedule has its best at its end
+    keep: Literal["best", "last"] = "last"  # weights of the best epoch in validation, whose sounds are few, or of the last, where the schedule ends
     mixed_precision: bool = False  # bfloat16: good on a GPU
 
     def __post_init__(self):
