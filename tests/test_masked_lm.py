@@ -29,8 +29,8 @@ def texts(count=300):
 def folder(tmp_path_factory):
     place = tmp_path_factory.mktemp("masked_lm")
     (place / "a.txt").write_text("\n".join(texts()) + "\n", encoding="utf-8")
-    flags = ["--data", str(place / "a.txt"), *SIZES, "--vocab-size", "110", "--epochs", "30", "--batch", "16",
-             "--learning-rate", "0.02", "--warmup", "20", "--dropout", "0", "--hidden", "0.2",
+    flags = ["--data", str(place / "a.txt"), *SIZES, "--vocab-size", "110", "--epochs", "60", "--batch", "16",
+             "--learning-rate", "0.01", "--warmup", "20", "--dropout", "0", "--hidden", "0.3",
              "--vectors", "random"]  # fmt: skip
     assert APP.run(["train", *flags, "--output", str(place / "model")]) == 0
     words = [f"{word}\tB-color\n{noun}\tO\n\n" for word, noun in PAIRS.items()]
