@@ -7,12 +7,16 @@ import keras
 IMPOSSIBLE = 700.0  # -log p of what cannot be, about what Keras gives
 
 
-def fused(function):
+def fused(function, rows=False):
     """A function of tensors as one kernel on a CPU, in a graph of tensorflow that knows all shapes; elsewhere as it is.
 
     For many small operations or passes over memory, which become few; products and sums over the last axis are better
-    off outside. XLA compiles it once for each shape, in about a tenth of a second: for open shapes, of which each batch
-    may bring another, it would be at work without end. On a GPU it asks for parts of CUDA that may be missing.
+    off outside. XLA compiles it once for each shape, in one or two tenths of a second: for open shapes, of which each
+    batch may bring another, it would be at work without end. On a GPU it asks for parts of CUDA that may be missing.
+
+    Args:
+        function: of tensors, numbers and names.
+        rows: whether the first axis may be open, as it is of the rows of a batch: of those there are few numbers.
 
     Example:
 
@@ -30,12 +34,12 @@ def fused(function):
 
     @functools.wraps(function)
     def run(*args):
-        return compiled()(*args) if fuses(*args) else function(*args)
+        return compiled()(*args) if fuses(*args, rows=rows) else function(*args)
 
     return run
 
 
-def fuses(*args):
+def fuses(*args, rows=False):
     """Whether `fused` makes one kernel for these arguments."""
     if keras.backend.backend() != "tensorflow":
         return False
@@ -43,7 +47,7 @@ def fuses(*args):
 
     if tf.executing_eagerly() or tf.config.get_visible_devices("GPU"):
         return False
-    return all(x.shape.is_fully_defined() for x in args if tf.is_tensor(x))
+    return all(x.shape[rows:].is_fully_defined() for x in args if tf.is_tensor(x))
 
 
 def batch_normalized(x, gamma, beta, epsilon):

@@ -18,11 +18,12 @@ def rows(count=211, seed=5):
 
 
 def unpadded(batches):
-    """The sorted (source, decoder input, labels) of all rows, without padding."""
+    """The sorted (source, decoder input, labels) of all rows that weigh something, without padding."""
     found = []
     for inputs, labels, weights in batches:
-        np.testing.assert_array_equal(weights, labels != 0)
-        for row in zip(inputs["source"], inputs["target"], labels, strict=True):
+        taught = weights.any(axis=1)
+        np.testing.assert_array_equal(weights, (labels != 0) & taught[:, None])
+        for row in zip(inputs["source"][taught], inputs["target"][taught], labels[taught], strict=True):
             found.append(tuple(tuple(r[r != 0].tolist()) for r in row))
     return sorted(found)
 
@@ -41,6 +42,13 @@ def test_every_row_comes_once(pairs, batch_tokens, shuffle):
     assert unpadded(batches) == expected
     assert len(batches) == data.steps
     assert all(inputs["target"].shape == labels.shape for inputs, labels, _ in batches)
+
+
+def test_batches_to_train_with_are_of_few_sizes():
+    sizes = [len(labels) for epoch in range(5) for _, labels, _ in Bucketed(rows(4003), 2000).epoch(epoch)]
+    assert set(sizes) <= {4, 5, 6, 7, *(unit * n for unit in (2, 4, 8, 16, 32, 64, 128) for n in (4, 5, 6, 7))}
+    others = [len(labels) for _, labels, _ in Bucketed(rows(4003), 2000, shuffle=False).epoch()]
+    assert len(set(sizes)) < 14 < len(set(others))
 
 
 def test_order_follows_from_seed_and_epoch():

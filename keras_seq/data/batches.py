@@ -13,7 +13,8 @@ class Bucketed:
     """Rows of ids as padded batches of like length and of about equal size, for `fit`.
 
     Each epoch lays the rows out by length, with noise so that other rows come together every time, cuts them where
-    equal shares of the tokens end, and shuffles the batches. So every epoch has the same number of steps. Nothing is
+    equal shares of the tokens end, and shuffles the batches, which have few numbers of rows. So every epoch has the
+    same number of steps; to fill one batch, some of its rows may stand in it twice, without weight. Nothing is
     remembered from one to the next: the batches of epoch e follow from (seed, e), and a resumed run sees what an
     unbroken one would have seen.
 
@@ -67,10 +68,10 @@ class Bucketed:
         return self._laid_out[epoch]
 
     def _batches(self, epoch, lengths):
-        """The row numbers of each batch of an epoch: rows in order of length, cut where equal shares of tokens end."""
+        """The row numbers of each batch of an epoch: rows in order of length, in parts of about as many tokens."""
         random = np.random.default_rng((self.seed, epoch))
         order = self._kept[self._order(lengths[self._kept], random if self.shuffle else None)]
-        batches = np.split(order, share_ends(np.cumsum(lengths[order].sum(axis=1)), self.steps))
+        batches = shares(order, lengths.sum(axis=1), self.steps, few=self.shuffle)
         return [batches[i] for i in random.permutation(self.steps)] if self.shuffle else batches
 
     def _order(self, lengths, random):
@@ -87,6 +88,7 @@ class Bucketed:
         for rows in self._batches(epoch, columns.lengths):
             inputs = {key: _padded(*column, rows) for key, column in columns.flat.items()}
             inputs[self.shifted], labels, weights = shifted(inputs[self.shifted])
+            weights[again(rows)] = 0
             yield inputs, labels, weights
 
     def dataset(self, epoch=0):
@@ -152,6 +154,43 @@ def shifted(both):
     """The same for int32 (B, T + 1), BOS + ids + EOS, then PAD."""
     labels = both[:, 1:]
     return np.where(labels == PAD, PAD, both[:, :-1]), labels, (labels != PAD).astype(np.float32)
+
+
+def shares(order, tokens, steps, few=False):
+    """Row numbers in so many parts of about equally many tokens, given those of each row.
+
+    With `few` the parts are of few sizes, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20 and so on, for which some rows of the last
+    may come `again`: the steps of an LSTM are kernels that are compiled for each number of rows.
+
+    Example:
+        >>> [len(part) for part in shares(np.arange(100), np.ones(100), 4, few=True)]
+        [24, 24, 24, 28]
+    """
+    ends = share_ends(np.cumsum(tokens[order]), steps)
+    if not few:
+        return np.split(order, ends)
+    parts, begin = [], 0
+    for end in map(int, ends):
+        parts.append(order[begin : begin + round_size(end - begin)])
+        begin += len(parts[-1])
+    rest = order[begin:]
+    return [*parts, np.resize(rest, -round_size(-len(rest)))]
+
+
+def again(rows):
+    """Those numbers of a part of `shares` that fill it only, as a slice: they are to weigh nothing."""
+    return slice(len(np.unique(rows)), None)
+
+
+def round_size(size):
+    """The next smaller number of three binary digits; of a negative one, too.
+
+    Example:
+        >>> [round_size(size) for size in (7, 9, 23, -23)]
+        [7, 8, 20, -24]
+    """
+    unit = 1 << max(abs(size).bit_length() - 3, 0)
+    return size // unit * unit
 
 
 def share_ends(tokens, steps):

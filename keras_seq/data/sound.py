@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from keras_seq.data.batches import EOS, PAD, share_ends, taught
+from keras_seq.data.batches import EOS, PAD, again, shares, taught
 from keras_seq.data.feed import fed
 from keras_seq.data.video import ENDINGS as VIDEO
 from keras_seq.data.video import read_align
@@ -249,9 +249,11 @@ class SoundBatches:
         random = np.random.default_rng((self.seed, epoch))
         noisy = self.lengths * (1 + 0.2 * random.random(len(self.lengths))) if self.shuffle else self.lengths
         order = np.argsort(noisy, kind="stable")
-        batches = np.split(order, share_ends(np.cumsum(self.lengths[order]), self.steps))
+        batches = shares(order, self.lengths, self.steps, few=self.shuffle)
         for i in random.permutation(self.steps) if self.shuffle else range(self.steps):
-            yield self.batch([self.row(j, random) for j in batches[i]])
+            inputs, labels, weights = self.batch([self.row(j, random) for j in batches[i]])
+            weights[again(batches[i])] = 0
+            yield inputs, labels, weights
 
     def row(self, number, random):
         """A sound and the ids of its text."""
