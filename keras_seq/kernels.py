@@ -41,13 +41,22 @@ def fused(function, rows=False):
 
 def fuses(*args, rows=False):
     """Whether `fused` makes one kernel for these arguments."""
+    if not on_cpu():
+        return False
+    import tensorflow as tf
+
+    if tf.executing_eagerly():
+        return False
+    return all(x.shape[rows:].is_fully_defined() for x in args if tf.is_tensor(x))
+
+
+def on_cpu():
+    """Whether tensorflow works, on a CPU."""
     if keras.backend.backend() != "tensorflow":
         return False
     import tensorflow as tf
 
-    if tf.executing_eagerly() or tf.config.get_visible_devices("GPU"):
-        return False
-    return all(x.shape[rows:].is_fully_defined() for x in args if tf.is_tensor(x))
+    return not tf.config.get_visible_devices("GPU")
 
 
 def batch_normalized(x, gamma, beta, epsilon):

@@ -6,6 +6,7 @@ import pytest
 from keras import ops
 
 from keras_seq import layers
+from keras_seq.layers import chunked as module
 from keras_seq.layers import positions
 from tests import checks
 from tests.checks import array, close, normal
@@ -51,6 +52,14 @@ def test_equals_attention_at_once_in_value_and_gradient(position, causal):
         size = np.abs(expected).max()
         assert size > 1e-3
         close(found / size, expected / size, 2e-5)
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("causal", [False, True])
+def test_heads_one_at_a_time_give_the_same(monkeypatch, causal):
+    monkeypatch.setattr(module, "CACHED", 1)
+    assert module.head_groups((B, N, CHUNK, H), CHUNK, T) == N
+    test_equals_attention_at_once_in_value_and_gradient("rotary", causal)
 
 
 @every_position

@@ -12,9 +12,12 @@ import dataclasses
 import keras
 from keras import ops
 
+from keras_seq import kernels
 from keras_seq.layers import masks, positions
-from keras_seq.layers.core import dot, fill
+from keras_seq.layers.core import dot, fill, unknown_zero, wide
+from keras_seq.layers.loops import loop
 
+CACHED = 1 << 21  # scores that a core has near
 PARTS = 4  # of a causal attention: the queries of each see no keys behind it, which spares 3/8 of all scores
 
 
@@ -54,48 +57,85 @@ def in_blocks(attend, q, kv, rule, position, q_pos, k_pos, size):
     key_mask = [] if rule.key_mask is None else [ops.cast(rule.key_mask, "bool")]
     length = ops.shape(q)[2]
     q, q_pos, k_pos = fill(q, 2, size), fill(q_pos, 1, size), ops.convert_to_tensor(k_pos)
-    number = ops.shape(q)[2] // size
+    groups = 1 if has_bias(position) else head_groups(q.shape, size, kv["k"].shape[2])
 
-    def block(i, q, k, v, q_pos, k_pos, key_mask, tables):
-        """The outputs and weights of the queries of block i; `q` here is only theirs."""
-        q_pos = rows(q_pos, 1, i, size)
+    def apart(x):
+        return ops.split(x, groups, axis=1)
+
+    def shown(q, q_pos, k_pos, key_mask, tables):
+        """The mask and the bias of the queries of a block."""
         mask = masks.attention_mask(q_pos, k_pos, *key_mask, causal=rule.causal)
-        return attend(dot(q, k), v, mask, bias(position, tables, q, q_pos, k_pos))
+        return mask, bias(position, tables, q, q_pos, k_pos)
 
     @ops.custom_gradient
     def run(q, k, v, q_pos, k_pos, *rest):
-        key_mask_, tables_ = rest[: len(key_mask)], rest[len(key_mask) :]
-        known = (k, v, q_pos, k_pos, key_mask_, tables_)
+        ks, vs, tables_ = apart(k), apart(v), rest[len(key_mask) :]
+        less = apart(ops.concatenate([v, -ops.ones_like(v[..., :1])], axis=-1))
+        known = (k_pos, rest[: len(key_mask)], tables_)
 
-        def forward(i, y):  # outputs take the place of their queries: no block begins before the last one is done
-            return put(y, block(i, rows(y, 2, i, size), *known)[0], i, size)
+        def forward(block, before):
+            q, q_pos = block
+            q = q + before[0]
+            seen = shown(q, q_pos, *known)
+            y = [attend(dot(q, k), v, *seen)[0] for q, k, v in zip(apart(q), ks, vs)]
+            return ops.concatenate(y, axis=1), [after(y, q.dtype)]
 
-        y = ops.fori_loop(0, number, forward, q)
+        y = joined(loop(forward, (blocks(q, 2, size), blocks(q_pos, 1, size)), [ops.zeros((), q.dtype)])[1])
         kept = ops.stop_gradient(y)
 
-        def backward(i, carried):  # and here slopes take the place of queries
-            both, dk, dv, *dtables = carried
-            q_i, dy_i = ops.split(rows(both, 2, i, size), 2, axis=-1)
-            y_i = rows(kept, 2, i, size)
-            p = block(i, q_i, *known)[1]
-            ds = slope_of_scores(p, dot(dy_i, v), y_i, dy_i)
-            near = ops.cast(ds, q.dtype)
-            dq, found = bias_slopes(position, tables_, ds, q_i, rows(q_pos, 1, i, size), k_pos)
-            dq = dq + ops.cast(ops.matmul(near, k), "float32")
-            dk, dv = add(dk, turned_product(near, q_i)), add(dv, turned_product(p, dy_i))
-            return (put(both, dq, i, size), dk, dv, *(add(*pair) for pair in zip(dtables, found)))
+        def backward(block, state):
+            q, y, dy, q_pos = block
+            before, *total = state
+            q, dy = q + before, dy + before
+            mean = ops.cast(ops.sum(wide(dy) * wide(y), axis=-1, keepdims=True), dy.dtype)
+            more = ops.concatenate([dy, mean], axis=-1)  # of which the product with less is dY V^T - mean
+            seen, heads = shown(q, q_pos, *known), zip(*map(apart, (q, dy, more)), ks, vs, less)
+            found = [slopes(attend, *each, *seen) for each in heads]
+            dq, dtables = bias_slopes(position, tables_, found[0][0], q, q_pos, k_pos)
+            dq = dq + ops.concatenate([wide(each[1]) for each in found], axis=1)
+            parts = [x for each in found for x in each[2:]]
+            total = [each + ops.cast(part, each.dtype) for each, part in zip(total, [*parts, *dtables])]
+            return dq, [after([dq, *total], q.dtype), *total]
 
         def gradient(*args, upstream=None):
             dy = args[0] if upstream is None else upstream  # torch gives it by name, after the arguments
-            both = ops.concatenate([q, ops.cast(dy, q.dtype)], axis=-1)  # (B, N, T, 2 H)
-            zeros = [ops.zeros_like(x, dtype="float32") for x in (k, v, *tables_)]
-            both, dk, dv, *dtables = ops.fori_loop(0, number, backward, (both, *zeros))
-            given = [ops.cast(dx, x.dtype) for dx, x in zip((dk, dv, *dtables), (k, v, *tables_))]
-            return (both[..., : q.shape[-1]], *given[:2], *[None] * (2 + len(key_mask)), *given[2:])
+            begin = [*(x for pair in zip(ks, vs) for x in pair), *tables_]
+            begin = [ops.zeros((), q.dtype), *(ops.zeros_like(x, dtype="float32") for x in begin)]
+            parts = [*(blocks(x, 2, size) for x in (q, kept, ops.cast(dy, q.dtype))), blocks(q_pos, 1, size)]
+            _, dq, (_, *total) = loop(backward, parts, begin)
+            dk, dv = (ops.concatenate(total[i : 2 * groups : 2], axis=1) for i in (0, 1))
+            given = zip((joined(dq), dk, dv, *total[2 * groups :]), (q, k, v, *tables_))
+            dq, dk, dv, *dtables = [ops.cast(dx, x.dtype) for dx, x in given]
+            return (dq, dk, dv, *[None] * (2 + len(key_mask)), *dtables)
 
         return y, gradient
 
     return run(q, kv["k"], kv["v"], q_pos, k_pos, *key_mask, *tables)[:, :, :length]
+
+
+def after(done, dtype):
+    """0, for a block to add so that it does not begin before all this is done: else tensorflow begins many at once."""
+    return unknown_zero(ops.concatenate([ops.ravel(x[..., :1, :1]) for x in done], axis=0), dtype)
+
+
+def head_groups(shape, size, keys):
+    """In how many groups of heads a block is computed, for queries (B, N, T, H) and so many keys.
+
+    On a CPU the scores of a group should fit into its cache, elsewhere all heads are computed at once.
+    """
+    batch, heads = shape[:2]
+    if not (isinstance(keys, int) and kernels.on_cpu()):
+        return 1
+    most = max(CACHED // ((batch or 1) * size * keys), 1)  # heads of a group
+    return next(n for n in range(1, heads + 1) if heads % n == 0 and heads // n <= most)
+
+
+def slopes(attend, q, dy, more, k, v, less, mask, bias):
+    """dS, dQ, dK and dV of a block of queries (B, N, T, H), given its dY."""
+    p = attend(dot(q, k), v, mask, bias)[1]
+    ds = wide(p) * wide(dot(more, less))
+    near = ops.cast(ds, q.dtype)
+    return ds, ops.matmul(near, k), turned_product(near, q), turned_product(p, dy)
 
 
 def turned_product(a, b):
@@ -103,26 +143,18 @@ def turned_product(a, b):
     return ops.matmul(ops.transpose(a, (0, 1, 3, 2)), b)
 
 
-def slope_of_scores(p, dp, y, dy):
-    """Through the softmax: dS = P (dP - rowsum(dY Y)), float32 (B, N, T, S)."""
-    p, dp, y, dy = (ops.cast(x, "float32") for x in (p, dp, y, dy))
-    return p * (dp - ops.sum(dy * y, axis=-1, keepdims=True))
+def blocks(x, axis, size):
+    """All blocks of an axis, in a new first axis."""
+    shape = list(ops.shape(x))
+    shape[axis : axis + 1] = [shape[axis] // size, size]
+    others = [i for i in range(len(shape)) if i != axis]
+    return ops.transpose(ops.reshape(x, shape), (axis, *others))
 
 
-def add(total, part):
-    return total + ops.cast(part, total.dtype)
-
-
-def rows(x, axis, i, size):
-    """Block i of x: `size` entries of an axis."""
-    start, shape = [0] * len(x.shape), list(ops.shape(x))
-    start[axis], shape[axis] = i * size, size
-    return ops.slice(x, start, shape)
-
-
-def put(x, block, i, size):
-    """x (B, N, T, H) with block i replaced."""
-    return ops.slice_update(x, (0, 0, i * size, 0), ops.cast(block, x.dtype))
+def joined(x):
+    """Blocks (number, B, N, size, H) of heads (B, N, T, H)."""
+    number, batch, heads, size, width = ops.shape(x)
+    return ops.reshape(ops.transpose(x, (1, 2, 0, 3, 4)), (batch, heads, number * size, width))
 
 
 # ---------- biases and their gradients ----------
