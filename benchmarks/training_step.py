@@ -11,6 +11,7 @@ machine changes least; wall time too. Adam without schedule and clipping; data t
 """
 
 import argparse
+import functools
 import gc
 import json
 import sys
@@ -73,14 +74,20 @@ def theirs(options, policy="float32"):
         keras.config.set_dtype_policy("float32")
 
 
-def fitted(model, loss, optimizer, data, steps):
-    """A function of `tick` that takes so many steps of `fit`, after one that compiles them; the seconds of that."""
+def fitted(model, loss, optimizer, data, steps, any_length=False):
+    """A function of `tick` that takes so many steps of `fit`, after one that compiles them; the seconds of that.
+
+    With `any_length` the graph knows neither rows nor lengths, as where texts of any length come.
+    """
     import keras
     import tensorflow as tf
 
     source, target, labels = data
     model.compile(optimizer(1e-3), loss)
     once = tf.data.Dataset.from_tensors(({"source": source, "target": target}, labels, labels * 0 + 1.0))
+    if any_length:
+        forget = functools.partial(tf.compat.v1.placeholder_with_default, shape=(None, None))
+        once = once.map(lambda *batch: tf.nest.map_structure(forget, batch))
     settings = tf.data.Options()
     settings.autotune.enabled = False  # with it an epoch now and then waits at its end for a timer
     repeated = once.cache().repeat().with_options(settings)
@@ -156,7 +163,7 @@ def with_torch():
     return importlib.util.find_spec("torch") is not None
 
 
-def rivals_of(options, keras_name, data, steps, kinds=("f32", "bf16")):
+def rivals_of(options, keras_name, data, steps, kinds=("f32", "bf16"), any_length=False):
     """{rival: function of tick}, {rival: CPU seconds of its first step}, and what `agree` found."""
     import keras
 
@@ -179,7 +186,7 @@ def rivals_of(options, keras_name, data, steps, kinds=("f32", "bf16")):
         how = ((same(own, ours(options, policy)), training.TokenCrossEntropy(), training.Adam),
                (same(peer, theirs(options, policy)), cross_entropy, keras.optimizers.Adam))  # fmt: skip
         for name, (model, loss, optimizer) in zip(("ours", keras_name), how):
-            rivals[f"{name} {kind}"] = fitted(model, loss, optimizer, data, steps)
+            rivals[f"{name} {kind}"] = fitted(model, loss, optimizer, data, steps, any_length)
         if torch_peer is not None:
             rivals[f"torch {kind}"] = torch_fitted(make(own), data, steps, kind == "bf16")
     return {name: run for name, (run, _) in rivals.items()}, {name: s for name, (_, s) in rivals.items()}, found
@@ -191,10 +198,10 @@ def same(old, new):
     return new
 
 
-def measure(name, options, keras_name, rows=64, length=32, steps=3, rounds=6, kinds=("f32", "bf16")):
+def measure(name, options, keras_name, rows=64, length=32, steps=3, rounds=6, **how):
     """{"times": {rival: numbers}, "first": {rival: CPU seconds}, "weights": ..., "loss": ...} of one model."""
     data = batch(options["vocab_size"], rows, length)
-    rivals, first, found = rivals_of(options, keras_name, data, steps, kinds)
+    rivals, first, found = rivals_of(options, keras_name, data, steps, **how)
     times = {rival: _race.summary(samples) for rival, samples in _race.race(rivals, rounds).items()}
     del rivals
     gc.collect()
@@ -220,6 +227,7 @@ def main(argv=None):
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=8, help="turns of each rival")
     parser.add_argument("--steps", type=int, default=4, help="of a turn, the first of which does not count")
+    parser.add_argument("--any-length", action="store_true", help="the graphs of Keras know no shapes")
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     args = parser.parse_args(argv)
     _race.threads(args.threads)
@@ -228,7 +236,8 @@ def main(argv=None):
 
         torch.set_num_threads(args.threads)
     for name in args.models:
-        found = measure(name, MODELS[name], KERAS[name], steps=args.steps, rounds=args.rounds)
+        how = {"steps": args.steps, "rounds": args.rounds, "any_length": args.any_length}
+        found = measure(name, MODELS[name], KERAS[name], **how)
         print(json.dumps(found) if args.json else f"{table(found)}\n", flush=True)
     return 0
 
