@@ -7,7 +7,7 @@ import keras
 IMPOSSIBLE = 700.0  # -log p of what cannot be, about what Keras gives
 
 
-def fused(function, rows=False):
+def fused(function=None, rows=False):
     """A function of tensors as one kernel on a CPU, in a graph of tensorflow that knows all shapes; elsewhere as it is.
 
     For many small operations or passes over memory, which become few; products and sums over the last axis are better
@@ -15,8 +15,9 @@ def fused(function, rows=False):
     batch may bring another, it would be at work without end. On a GPU it asks for parts of CUDA that may be missing.
 
     Args:
-        function: of tensors, numbers and names.
-        rows: whether the first axis may be open, as it is of the rows of a batch: of those there are few numbers.
+        function: of tensors, numbers and names; None for a decorator with what follows.
+        rows: whether the first axis may be open: where it has few sizes, as the rows of batches do, or for what is
+            compiled in some hundredths of a second.
 
     Example:
 
@@ -25,6 +26,9 @@ def fused(function, rows=False):
     >>> float(np.sum(fused(lambda x, y: x * y + 1)(np.ones(3), np.ones(3))))
     6.0
     """
+
+    if function is None:
+        return functools.partial(fused, rows=rows)
 
     @functools.cache
     def compiled():

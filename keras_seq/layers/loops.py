@@ -6,8 +6,6 @@ The loop keeps c and the gates; the gradient's loop runs backwards and gives dz_
 one product over all steps, as are those that follow from dz: dW, db and dx. Everything is (T, B, ...) in here.
 """
 
-import functools
-
 import keras
 from keras import ops
 from keras.src import backend  # not public: the one loop that all backends have, and that an export replaces
@@ -131,7 +129,7 @@ def taught(z, h, c, recurrent, keep=None, backwards=False):
     return run(flip(z), h, c, recurrent, *([] if keep is None else [flip(keep)]))
 
 
-@functools.partial(kernels.fused, rows=True)
+@kernels.fused(rows=True)
 def forth(z, product, h, c, *keep):
     """The new h and c and the gates side by side (B, 6 U), and h and c (B, U); `product` is that of h and U."""
     *new, gates = cell(z + product, c)
@@ -140,7 +138,7 @@ def forth(z, product, h, c, *keep):
     return [ops.cast(x, z.dtype) for x in (made, h, c)]
 
 
-@functools.partial(kernels.fused, rows=True)
+@kernels.fused(rows=True)
 def back(dh, dc, dy, gates, y, before, *keep):
     """dz (B, 4 U), dh and what dy adds to it, and dc of the step before, given dh and dc of the step after (B, U)."""
     size, dtype = dh.shape[-1], dh.dtype

@@ -83,7 +83,7 @@ def cross_entropy(labels, logits, smoothing):
 
         def gradient(*args, upstream=None):
             g = args[0] if upstream is None else upstream
-            if kernels.fuses(p):
+            if kernels.fuses(p, rows=True):
                 return pushed(p, g, labels, smoothing, logits.dtype)
             d = ops.cast((p - smooth if smoothing else p) * ops.expand_dims(g, -1), logits.dtype)
             right = (p_label - smooth - (1 - smoothing)) * g
@@ -94,7 +94,7 @@ def cross_entropy(labels, logits, smoothing):
     return loss(logits)
 
 
-@kernels.fused
+@kernels.fused(rows=True)
 def pushed(p, g, labels, smoothing, dtype):
     """(p - target) g in one pass, for p (M, V) and g (M,)."""
     size = p.shape[-1]
