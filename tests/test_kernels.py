@@ -40,7 +40,7 @@ fused = pytest.mark.parametrize("name", FUSED)
 
 
 def slopes(name, dtype):
-    """A function of x (B, T, 11): y and its gradients for x and the weights; how many kernels there should be, twice."""
+    """A function of x (B, T, 11): y and its gradients for x and the weights; the numbers of kernels of `FUSED`."""
     import tensorflow as tf
 
     make, *counts = FUSED[name]
