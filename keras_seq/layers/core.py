@@ -50,11 +50,12 @@ class Linear(keras.layers.Dense):
         if self.use_bias:
             bent = activation is keras.activations.relu
             y, activation = biased(y, self.bias, bent, training), None if bent else activation
+        shape = (*shape[:-1], self.units)
         if training and activation is keras.activations.gelu:
-            activation = gelu
+            return gelu(ops.reshape(y, shape))
         if activation is not None:
             y = activation(y)
-        return ops.reshape(y, (*shape[:-1], self.units))
+        return ops.reshape(y, shape)
 
 
 def biased(x, bias, bent=False, training=False):
@@ -111,7 +112,7 @@ def gelu(x):
     return run(x)
 
 
-@kernels.fused
+@kernels.fused(rows=True)
 def bell(x):
     """y = x P(x) and its slope P(x) + x p(x), for the normal distribution P and its density p."""
     z = wide(x)
