@@ -142,6 +142,9 @@ def test_batches_come_again_and_keep_their_texts():
             assert number / 1.21 - 2 <= length <= number / 0.79 + 2
             assert ids[ids > 0].tolist() == texts[number - 20]
     assert sum(len(labels) for _, labels, _ in one) == 40
+    wide = list(SoundBatches(sounds[1:], texts[1:], 540).epoch())  # of few sizes, filled with rows that weigh nothing
+    assert {len(labels) for _, labels, _ in wide} <= {8, 10, 12, 14, 16, 20}
+    assert sum(weights.sum() for *_, weights in wide) == 39 < sum(len(labels) for _, labels, _ in wide)
     joined = SoundBatches(sounds, texts, 400, join=1.0, most=90)
     lengths = np.concatenate([inputs["length"] for inputs, *_ in joined.epoch()])
     assert lengths.max() <= 90
