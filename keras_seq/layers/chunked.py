@@ -88,7 +88,7 @@ def in_blocks(attend, q, kv, rule, position, q_pos, k_pos, size):
             before, *total = state
             q, dy = q + before, dy + before
             mean = ops.cast(ops.sum(wide(dy) * wide(y), axis=-1, keepdims=True), dy.dtype)
-            more = ops.concatenate([dy, mean], axis=-1)  # of which the product with less is dY V^T - mean
+            more = ops.concatenate([dy, mean], axis=-1)
             seen, heads = shown(q, q_pos, *known), zip(*map(apart, (q, dy, more)), ks, vs, less)
             found = [slopes(attend, *each, *seen) for each in heads]
             dq, dtables = bias_slopes(position, tables_, found[0][0], q, q_pos, k_pos)
@@ -131,7 +131,10 @@ def head_groups(shape, size, keys):
 
 
 def slopes(attend, q, dy, more, k, v, less, mask, bias):
-    """dS, dQ, dK and dV of a block of queries (B, N, T, H), given its dY."""
+    """dS, dQ, dK and dV of a block of queries (B, N, T, H), given its dY.
+
+    `more` is [dY, rowsum(dY Y)] and `less` is [V, -1]: their product is what P multiplies, in one pass less over it.
+    """
     p = attend(dot(q, k), v, mask, bias)[1]
     ds = wide(p) * wide(dot(more, less))
     near = ops.cast(ds, q.dtype)
