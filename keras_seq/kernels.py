@@ -19,6 +19,9 @@ def fused(function=None, rows=False):
         rows: whether the first axis may be open: where it has few sizes, as the rows of batches do, or for what is
             compiled in some hundredths of a second.
 
+    Returns:
+        The function; its `fuses` says whether it is one kernel for tensors.
+
     Example:
 
     >>> import numpy as np
@@ -38,8 +41,9 @@ def fused(function=None, rows=False):
 
     @functools.wraps(function)
     def run(*args):
-        return compiled()(*args) if fuses(*args, rows=rows) else function(*args)
+        return compiled()(*args) if run.fuses(*args) else function(*args)
 
+    run.fuses = functools.partial(fuses, rows=rows)
     return run
 
 

@@ -8,6 +8,7 @@ so that P can be computed again when it is needed, and never has to be kept.
 """
 
 import dataclasses
+import functools
 
 import keras
 from keras import ops
@@ -70,7 +71,6 @@ def in_blocks(attend, q, kv, rule, position, q_pos, k_pos, size):
     @ops.custom_gradient
     def run(q, k, v, q_pos, k_pos, *rest):
         ks, vs, tables_ = apart(k), apart(v), rest[len(key_mask) :]
-        less = apart(ops.concatenate([v, -ops.ones_like(v[..., :1])], axis=-1))
         known = (k_pos, rest[: len(key_mask)], tables_)
 
         def forward(block, before):
@@ -83,7 +83,7 @@ def in_blocks(attend, q, kv, rule, position, q_pos, k_pos, size):
         y = joined(loop(forward, (blocks(q, 2, size), blocks(q_pos, 1, size)), [ops.zeros((), q.dtype)])[1])
         kept = ops.stop_gradient(y)
 
-        def backward(block, state):
+        def backward(less, block, state):
             q, y, dy, q_pos = block
             before, *total = state
             q, dy = q + before, dy + before
@@ -102,7 +102,8 @@ def in_blocks(attend, q, kv, rule, position, q_pos, k_pos, size):
             begin = [*(x for pair in zip(ks, vs) for x in pair), *tables_]
             begin = [ops.zeros((), q.dtype), *(ops.zeros_like(x, dtype="float32") for x in begin)]
             parts = [*(blocks(x, 2, size) for x in (q, kept, ops.cast(dy, q.dtype))), blocks(q_pos, 1, size)]
-            _, dq, (_, *total) = loop(backward, parts, begin)
+            less = apart(ops.concatenate([v, -ops.ones_like(v[..., :1])], axis=-1))
+            _, dq, (_, *total) = loop(functools.partial(backward, less), parts, begin)
             dk, dv = (ops.concatenate(total[i : 2 * groups : 2], axis=1) for i in (0, 1))
             given = zip((joined(dq), dk, dv, *total[2 * groups :]), (q, k, v, *tables_))
             dq, dk, dv, *dtables = [ops.cast(dx, x.dtype) for dx, x in given]

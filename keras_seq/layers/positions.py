@@ -248,7 +248,7 @@ class Rotary(Position):
         frequency = np.power(self.base, -np.arange(0, size, 2) / size).astype("float32") / self.scale
         angle = ops.multiply(ops.cast(ops.expand_dims(pos, (1, 3)), "float32"), frequency)  # (b, 1, T, H/2)
         cos, sin = ops.cos(angle), ops.sin(angle)
-        if not (training and kernels.fuses(x, rows=True)):
+        if not (training and rotated_at_once.fuses(x)):
             return rotated(x, ops.cast(cos, x.dtype), ops.cast(sin, x.dtype))
 
         @ops.custom_gradient

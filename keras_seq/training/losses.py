@@ -83,7 +83,7 @@ def cross_entropy(labels, logits, smoothing):
 
         def gradient(*args, upstream=None):
             g = args[0] if upstream is None else upstream
-            if kernels.fuses(p, rows=True):
+            if pushed.fuses(p):
                 return pushed(p, g, labels, smoothing, logits.dtype)
             d = ops.cast((p - smooth if smoothing else p) * ops.expand_dims(g, -1), logits.dtype)
             right = (p_label - smooth - (1 - smoothing)) * g
