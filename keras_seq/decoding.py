@@ -6,7 +6,7 @@ import numpy as np
 from keras import ops, tree
 
 from keras_seq import compilation
-from keras_seq.layers.beams import follow, widen
+from keras_seq.layers.beams import follow, turned_all, widen
 
 PAD, BOS, EOS, UNK = 0, 1, 2, 3
 NEVER = -1e9
@@ -101,11 +101,14 @@ def search(
     rows = batch * width  # R
     memory, state = model.start(inputs, max_length)
     first = memory["first"] if "first" in memory else ops.full((batch, 1), bos, dtype="int32")
-    if beams > 1 and getattr(model, "side_by_side", False):
+    attends = getattr(model, "side_by_side", False)
+    if beams > 1 and attends:
         first = ops.repeat(first, width, axis=0)
         memory, state = widen(memory, state, max_length, width)
     elif width > 1:
         first, memory, state = tree.map_structure(lambda x: ops.repeat(x, width, axis=0), (first, memory, state))
+    if once and beams == 1 and attends:
+        memory, state = turned_all(memory, state)
     if once and hasattr(model, "once"):
         memory = {**memory, **model.once(rows)}
     top = largest if once else ops.top_k  # a phone's is fast as it is

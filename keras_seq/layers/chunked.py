@@ -38,6 +38,9 @@ def attend_in_chunks(attend, q, kv, rule, position, q_pos, k_pos, size):
 
     Reference: Rabe and Staats 2021.
     """
+    size_ = q.shape[-1] + (rule.key_mask is not None)
+    if kernels.flashes(q.dtype, size_) and not has_bias(position) and (rule.ordered or not rule.causal):
+        return kernels.flash(q, kv["k"], kv["v"], rule.causal, rule.key_mask)
     length = q.shape[2]
     if not (rule.causal and rule.ordered and isinstance(length, int)):
         return in_blocks(attend, q, kv, rule, position, q_pos, k_pos, size)

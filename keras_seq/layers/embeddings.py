@@ -5,6 +5,7 @@ import math
 import keras
 from keras import ops
 
+from keras_seq import kernels
 from keras_seq.layers import masks
 from keras_seq.layers.core import Linear, fill, register
 
@@ -59,7 +60,10 @@ class TokenEmbedding(keras.layers.Layer):
         """x (B, T, D) -> (B, T, V), the product of x with every token's vector; `turned` is made here if not given."""
         shape = ops.shape(x)
         x = ops.reshape(x, (-1, self.dim))
-        y = [product(x, ops.cast(part, x.dtype)) for part in turned or self.turned(columns=self.vocab_size)]
+        parts = self.turned(columns=self.vocab_size) if turned is None else turned
+        y = [product(x, ops.cast(part, x.dtype)) for part in parts] or [
+            kernels.matmul_turned(x, ops.cast(self.table, x.dtype))
+        ]
         y = y[0] if len(y) == 1 else ops.concatenate(y, axis=-1)
         y = y if y.shape[-1] == self.vocab_size else y[:, : self.vocab_size]
         return ops.reshape(y, (*shape[:-1], self.vocab_size))
@@ -75,10 +79,12 @@ class TokenEmbedding(keras.layers.Layer):
                 columns is a page away from the next: a third less time for 4 rows.
 
         Returns:
-            parts, in the order of the tokens.
+            parts, in the order of the tokens; none for one row, which is multiplied with the table as it is, as fast.
         """
         table = ops.cast(self.table, self.compute_dtype)
-        if isinstance(rows, int) and 1 < rows <= few:
+        if rows == 1:
+            return []
+        if isinstance(rows, int) and rows <= few:
             table = ops.transpose(fill(table, 0, strip))  # first: XLA then needs no copy before it turns the table
             return [ops.swapaxes(ops.reshape(table, (self.dim, -1, strip)), 0, 1)]
         return [ops.transpose(table[i : i + columns]) for i in range(0, self.vocab_size, columns)]

@@ -46,8 +46,14 @@ class Loop(keras.layers.RNN):
 class LSTM(keras.layers.LSTM, Loop):
     """`keras.layers.LSTM`, faster on a CPU: same arguments, weights and results.
 
-    For its tanh and sigmoid, with a bias, without dropout of its own.
+    For its tanh and sigmoid, with a bias, without dropout of its own. On a GPU tensorflow has a kernel of cuDNN; that
+    of jax knows float32 only and no mask, and is not asked.
     """
+
+    def inner_loop(self, sequences, initial_state, mask=None, training=False):
+        if keras.backend.backend() == "jax":
+            return Loop.inner_loop(self, sequences, initial_state, mask, training)
+        return super().inner_loop(sequences, initial_state, mask, training)
 
 
 MANY = 2**31 - 1

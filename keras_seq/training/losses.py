@@ -60,6 +60,8 @@ def cross_entropy(labels, logits, smoothing):
 
     Whatever the logits are, p is float32: near 1 bfloat16 knows nothing between 0.996 and 1, where p ends up.
     """
+    if keras.backend.backend() == "jax":
+        return compiled_cross_entropy(labels, logits, smoothing)
     size = logits.shape[-1]
     smooth = smoothing / size
     rows = ops.arange(ops.shape(logits)[0], dtype="int32")
@@ -88,6 +90,27 @@ def cross_entropy(labels, logits, smoothing):
             d = ops.cast((p - smooth if smoothing else p) * ops.expand_dims(g, -1), logits.dtype)
             right = (p_label - smooth - (1 - smoothing)) * g
             return ops.scatter_update(d, at_label, ops.cast(right, logits.dtype))
+
+        return value, gradient
+
+    return loss(logits)
+
+
+def compiled_cross_entropy(labels, logits, smoothing):
+    """`cross_entropy` for XLA, which makes p again for the gradient in the pass that needs it, and keeps the logits."""
+
+    @ops.custom_gradient
+    def loss(logits):
+        x = ops.cast(logits, "float32")
+        total = ops.logsumexp(x, axis=-1)
+        x_label = ops.squeeze(ops.take_along_axis(x, ops.expand_dims(labels, -1), axis=-1), -1)
+        value = total - (1 - smoothing) * x_label
+        if smoothing:
+            value = value - smoothing * ops.mean(x, axis=-1)
+
+        def gradient(g):
+            p = ops.exp(ops.cast(logits, "float32") - ops.expand_dims(total, -1))
+            return pushed(p, g, labels, smoothing, logits.dtype)
 
         return value, gradient
 
