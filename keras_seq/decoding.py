@@ -107,7 +107,7 @@ def search(
         memory, state = widen(memory, state, max_length, width)
     elif width > 1:
         first, memory, state = tree.map_structure(lambda x: ops.repeat(x, width, axis=0), (first, memory, state))
-    if once and beams == 1 and attends:
+    if once and rows == 1 and attends:
         memory, state = turned_all(memory, state)
     if once and hasattr(model, "once"):
         memory = {**memory, **model.once(rows)}
