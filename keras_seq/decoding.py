@@ -1,12 +1,14 @@
 """Writing a sequence token by token: greedy, beam search and sampling are one loop with another choice in it."""
 
+import contextlib
 import weakref
 
 import numpy as np
 from keras import ops, tree
 
 from keras_seq import compilation
-from keras_seq.layers.beams import follow, turned_all, widen
+from keras_seq.layers.beams import follow, widen
+from keras_seq.layers.core import for_loop
 
 PAD, BOS, EOS, UNK = 0, 1, 2, 3
 NEVER = -1e9
@@ -101,16 +103,11 @@ def search(
     rows = batch * width  # R
     memory, state = model.start(inputs, max_length)
     first = memory["first"] if "first" in memory else ops.full((batch, 1), bos, dtype="int32")
-    attends = getattr(model, "side_by_side", False)
-    if beams > 1 and attends:
+    if beams > 1 and getattr(model, "side_by_side", False):
         first = ops.repeat(first, width, axis=0)
         memory, state = widen(memory, state, max_length, width)
     elif width > 1:
         first, memory, state = tree.map_structure(lambda x: ops.repeat(x, width, axis=0), (first, memory, state))
-    if once and rows == 1 and attends:
-        memory, state = turned_all(memory, state)
-    if once and hasattr(model, "once"):
-        memory = {**memory, **model.once(rows)}
     top = largest if once else ops.top_k  # a phone's is fast as it is
 
     def choose(index, logits, score, done):
@@ -139,7 +136,8 @@ def search(
         ops.zeros((rows,), dtype="bool"),
         state,
     )
-    _, tokens, _, score, _, _ = ops.while_loop(unfinished, write, start, maximum_iterations=max_length)
+    with for_loop(model, rows) if once else contextlib.nullcontext():
+        _, tokens, _, score, _, _ = ops.while_loop(unfinished, write, start, maximum_iterations=max_length)
     tokens, score = ops.reshape(tokens, (batch, width, max_length)), ops.reshape(score, (batch, width))
     return rank(tokens, score, length_penalty, results, pad) if beams > 1 else (tokens, score)
 

@@ -61,11 +61,25 @@ def fuses(*args, rows=False):
 
 def on_cpu():
     """Whether tensorflow works, on a CPU."""
-    if keras.backend.backend() != "tensorflow":
-        return False
-    import tensorflow as tf
+    return keras.backend.backend() == "tensorflow" and not on_gpu()
 
-    return not tf.config.get_visible_devices("GPU")
+
+def on_gpu():
+    """Whether tensorflow or jax work on a GPU."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return bool(tf.config.get_visible_devices("GPU"))
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return jax.default_backend() == "gpu"
+    return False
+
+
+def compiles():
+    """Whether there is a compiler that works for a CPU."""
+    return keras.backend.backend() != "torch" and not on_gpu()
 
 
 NEVER = -1e4  # added to a score, in bfloat16 too, whose exp() is then 0
@@ -73,11 +87,7 @@ NEVER = -1e4  # added to a score, in bfloat16 too, whose exp() is then 0
 
 def flashes(dtype, size):
     """Whether there is a kernel for heads of this size: on a GPU, with jax, in half precision."""
-    if keras.backend.backend() != "jax":
-        return False
-    import jax
-
-    return jax.default_backend() == "gpu" and dtype in ("bfloat16", "float16") and size <= 128
+    return keras.backend.backend() == "jax" and on_gpu() and dtype in ("bfloat16", "float16") and size <= 128
 
 
 def flash(q, k, v, causal=False, key_mask=None):
@@ -121,7 +131,7 @@ def cudnn_attention(q, k, v, causal):
     return jax.nn.dot_product_attention(q, k, v, scale=1.0, is_causal=causal, implementation="cudnn")
 
 
-def matmul_turned(x, y):
+def product_turned(x, y):
     """x y^T of (M, D), (N, D), for which tensorflow, given a transpose and a product, turns y before a loop."""
     if keras.backend.backend() != "tensorflow":
         return ops.matmul(x, ops.transpose(y))

@@ -6,7 +6,6 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_seq import kernels
 from keras_seq.layers import chunked, masks, positions
 from keras_seq.layers.core import Dropout, Layer, Linear, dot, register
 
@@ -272,9 +271,6 @@ class MultiHeadAttention(Attention):
         return kv if times == 1 else {name: ops.repeat(heads, times, axis=1) for name, heads in kv.items()}
 
     def make_mask(self, q_pos, k_pos, key_mask=None, causal=False, attention_mask=None, dense=False):
-        import os
-        if os.environ.get("FLASH") and not dense and attention_mask is None and kernels.flashes(self.compute_dtype, self.size):
-            return Rule(key_mask, causal, ordered=q_pos is k_pos)
         if self.chunk is None or dense or self.fits(q_pos.shape[1]):
             return super().make_mask(q_pos, k_pos, key_mask, causal, attention_mask, dense)
         rule_only(attention_mask, "Attention in chunks")

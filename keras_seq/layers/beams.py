@@ -29,16 +29,11 @@ def widen(memory, caches, length, width):
         memory, and a state: {"kv", caches with K places for each of the last L, "past"}. Keys are turned in both, to
         (B, M, H, S): so they are faster to multiply with several queries at once.
     """
+    wide = [turned(grown(cache, (width - 1) * length)) for cache in caches]
     past = ops.zeros((ops.shape(caches[0]["k"])[0], width, length), dtype="int32")
-    memory, wide = turned_all(memory, [grown(cache, (width - 1) * length) for cache in caches])
-    return memory, {"kv": wide, "past": past}
-
-
-def turned_all(memory, caches):
-    """A memory and caches with all their keys turned."""
     if "kv" in memory:
         memory = {**memory, "kv": [turned(kv) for kv in memory["kv"]]}
-    return memory, [turned(cache) for cache in caches]
+    return memory, {"kv": wide, "past": past}
 
 
 def turned(kv):

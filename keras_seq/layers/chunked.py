@@ -38,8 +38,7 @@ def attend_in_chunks(attend, q, kv, rule, position, q_pos, k_pos, size):
 
     Reference: Rabe and Staats 2021.
     """
-    size_ = q.shape[-1] + (rule.key_mask is not None)
-    if kernels.flashes(q.dtype, size_) and not has_bias(position) and (rule.ordered or not rule.causal):
+    if kernels.flashes(q.dtype, q.shape[-1] + (rule.key_mask is not None)) and can_flash(rule, position):
         return kernels.flash(q, kv["k"], kv["v"], rule.causal, rule.key_mask)
     length = q.shape[2]
     if not (rule.causal and rule.ordered and isinstance(length, int)):
@@ -53,6 +52,11 @@ def attend_in_chunks(attend, q, kv, rule, position, q_pos, k_pos, size):
         here = slice(begin, end)
         y.append(in_blocks(attend, q[:, :, here], known, past, position, q_pos[:, here], k_pos[:, :end], size))
     return ops.concatenate(y, axis=2)
+
+
+def can_flash(rule, position):
+    """Whether `kernels.flash` computes the same: without a bias, and with a past that is what stands before."""
+    return not has_bias(position) and (rule.ordered or not rule.causal)
 
 
 def in_blocks(attend, q, kv, rule, position, q_pos, k_pos, size):

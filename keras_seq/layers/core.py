@@ -1,5 +1,6 @@
 """What other layers are made of: matrix products with weights or without, normalisation, dropout, and whole blocks."""
 
+import contextlib
 import math
 
 import keras
@@ -28,6 +29,39 @@ class Layer(keras.layers.Layer):
         return keras.Operation.compute_output_spec(self, *args, **kwargs)  # not by the shape alone, as Keras would
 
 
+STRIP = 64  # columns of a matrix that lie side by side where few rows are multiplied with it on a CPU
+
+
+def product(x, matrix):
+    """x (R, D) with (D, N), or with strips of it (J, D, N / J) -> (R, N).
+
+    In a strip of `STRIP` columns what XLA reads at a time lies side by side, where in (D, N) each row of 64 columns is
+    far from the next: a third less time for four rows, for who multiplies with it again and again.
+    """
+    if len(matrix.shape) == 2:
+        return ops.matmul(x, matrix)
+    y = ops.matmul(ops.broadcast_to(x, (matrix.shape[0], *ops.shape(x))), matrix)
+    return ops.reshape(ops.swapaxes(y, 0, 1), (-1, matrix.shape[0] * matrix.shape[2]))
+
+
+@contextlib.contextmanager
+def for_loop(model, rows):
+    """Within, layers multiply with what they make of their weights here, once, for a loop whose steps have such rows.
+
+    Args:
+        model: whose layers with `parts_for(rows)` are asked for it, where a compiler drops what no step needs.
+        rows: how many a step has.
+    """
+    layers = [layer for layer in model._flatten_layers() if hasattr(layer, "parts_for")] if kernels.compiles() else []
+    for layer in layers:
+        layer.parts = layer.parts_for(rows)
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.parts = None
+
+
 @register
 class Linear(keras.layers.Dense):
     """`keras.layers.Dense` computed as one 2-D product: y = x W + b.
@@ -43,9 +77,18 @@ class Linear(keras.layers.Dense):
     (2, 3, 5)
     """
 
+    parts = None  # of the kernel, within `for_loop`
+
+    def parts_for(self, rows, few=8):
+        """The kernel in strips for 2 to `few` rows; None where it is best as it is."""
+        if not (isinstance(rows, int) and 1 < rows <= few and self.units % STRIP == 0):
+            return None
+        kernel = ops.cast(self.kernel, self.compute_dtype)
+        return ops.stack([kernel[:, i : i + STRIP] for i in range(0, self.units, STRIP)])
+
     def call(self, x, training=None):
-        shape = ops.shape(x)
-        y = ops.matmul(ops.reshape(x, (-1, shape[-1])), ops.cast(self.kernel, x.dtype))
+        shape, kernel = ops.shape(x), self.kernel if self.parts is None else self.parts
+        y = product(ops.reshape(x, (-1, shape[-1])), ops.cast(kernel, x.dtype))
         activation = self.activation
         if self.use_bias:
             bent = activation is keras.activations.relu

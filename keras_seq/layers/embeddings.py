@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_seq import kernels
 from keras_seq.layers import masks
-from keras_seq.layers.core import Linear, fill, register
+from keras_seq.layers.core import STRIP, Linear, fill, product, register
 
 
 def lookup(table, tokens, dtype, factor=None):
@@ -45,6 +45,8 @@ class TokenEmbedding(keras.layers.Layer):
     ((1, 3, 4), (1, 3, 11))
     """
 
+    parts = None  # of the table, within `core.for_loop`
+
     def __init__(self, vocab_size, dim, pad=0, **kwargs):
         super().__init__(**kwargs)
         self.vocab_size, self.dim, self.pad = vocab_size, dim, pad
@@ -56,37 +58,34 @@ class TokenEmbedding(keras.layers.Layer):
     def call(self, tokens):
         return lookup(self.table, tokens, self.compute_dtype, self.dim**0.5)
 
-    def logits(self, x, turned=None):
-        """x (B, T, D) -> (B, T, V), the product of x with every token's vector; `turned` is made here if not given."""
+    def logits(self, x):
+        """x (B, T, D) -> (B, T, V), the product of x with every token's vector."""
         shape = ops.shape(x)
         x = ops.reshape(x, (-1, self.dim))
-        parts = self.turned(columns=self.vocab_size) if turned is None else turned
-        y = [product(x, ops.cast(part, x.dtype)) for part in parts] or [
-            kernels.matmul_turned(x, ops.cast(self.table, x.dtype))
-        ]
+        parts = self.turned(self.vocab_size) if self.parts is None else self.parts
+        y = [product(x, ops.cast(part, x.dtype)) for part in parts]
+        y = y or [kernels.product_turned(x, ops.cast(self.table, x.dtype))]
         y = y[0] if len(y) == 1 else ops.concatenate(y, axis=-1)
         y = y if y.shape[-1] == self.vocab_size else y[:, : self.vocab_size]
         return ops.reshape(y, (*shape[:-1], self.vocab_size))
 
-    def turned(self, rows=None, columns=4096, strip=64, few=16):
-        """The table as `logits` multiplies with it: a loop makes it once, before its first step.
+    def parts_for(self, rows, few=16):
+        """The table as `logits` multiplies with it in a loop: parts in the order of the tokens.
 
-        Args:
-            rows: of each product, where they are known.
-            columns: of a part (D, columns): XLA is up to a tenth faster with a wide table in parts.
-            strip: columns of a strip, if there are 2 to `few` rows: all strips are one part (V / strip, D, strip), with
-                zeros at the end. What XLA reads at a time then lies side by side, where in (D, V) each row of 64
-                columns is a page away from the next: a third less time for 4 rows.
-
-        Returns:
-            parts, in the order of the tokens; none for one row, which is multiplied with the table as it is, as fast.
+        None for one row, if there is nothing to cast: XLA reads the table as fast as it is. For 2 to `few` rows one
+        part in strips, with zeros at the end; for more some of 4,096 tokens, which are up to a tenth faster.
         """
-        table = ops.cast(self.table, self.compute_dtype)
-        if rows == 1:
+        if rows == 1 and self.table.dtype == self.compute_dtype:
             return []
-        if isinstance(rows, int) and rows <= few:
-            table = ops.transpose(fill(table, 0, strip))  # first: XLA then needs no copy before it turns the table
-            return [ops.swapaxes(ops.reshape(table, (self.dim, -1, strip)), 0, 1)]
+        if not (isinstance(rows, int) and rows <= few):
+            return self.turned(4096)
+        table = ops.cast(self.table, self.compute_dtype)
+        table = ops.transpose(fill(table, 0, STRIP))  # first: XLA then needs no copy before it turns the table
+        return [ops.swapaxes(ops.reshape(table, (self.dim, -1, STRIP)), 0, 1)]
+
+    def turned(self, columns):
+        """The table in parts (D, columns)."""
+        table = ops.cast(self.table, self.compute_dtype)
         return [ops.transpose(table[i : i + columns]) for i in range(0, self.vocab_size, columns)]
 
     def compute_output_shape(self, tokens_shape):
@@ -94,14 +93,6 @@ class TokenEmbedding(keras.layers.Layer):
 
     def compute_mask(self, tokens, mask=None):
         return None if self.pad is None else masks.padding_mask(tokens, self.pad)
-
-
-def product(x, part):
-    """x (R, D) with a part of a table: (D, columns), or strips (J, D, columns) -> (R, columns) or (R, J columns)."""
-    if len(part.shape) == 2:
-        return ops.matmul(x, part)
-    y = ops.matmul(ops.broadcast_to(x, (part.shape[0], *ops.shape(x))), part)
-    return ops.reshape(ops.swapaxes(y, 0, 1), (-1, part.shape[0] * part.shape[2]))
 
 
 @register

@@ -60,7 +60,7 @@ class LanguageModel(Writer):
 
     def step(self, tokens, index, memory, state):
         x, state = self.run(self.target_embedding(tokens), index, memory, state)
-        return self.logits(x, memory), state
+        return self.logits(x), state
 
     def empty(self, batch, length):
         """The state before anything was read."""

@@ -43,19 +43,15 @@ class Writer(Model):
     def step(self, tokens, index, memory, state):
         """tokens int32 (B, T) at positions index .. index+T-1 -> logits (B, T, V) and the new state."""
         x, state = self.decoder.step(self.target_embedding(tokens), index, memory, state)
-        return self.logits(x, memory), state
+        return self.logits(x), state
 
-    def logits(self, x, memory):
+    def logits(self, x):
         """Decoder outputs (B, T, U) -> (B, T, V)."""
-        return self.target_embedding.logits(self.vectors(x), memory.get("turned"))
+        return self.target_embedding.logits(self.vectors(x))
 
     def vectors(self, x):
         """Decoder outputs (B, T, U) -> (B, T, D), to be compared with the vectors of all tokens."""
         return x
-
-    def once(self, rows):
-        """What a loop over so many rows may add to `memory`: work that all steps share."""
-        return {"turned": self.target_embedding.turned(rows)}
 
     def call(self, inputs, training=None):  # not named, `fit` would not say that it trains, and nothing drop out
         return self.step(inputs["target"], 0, *self.start(inputs))[0]
