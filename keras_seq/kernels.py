@@ -96,7 +96,7 @@ def flash(q, k, v, causal=False, key_mask=None):
     What keys to leave out is said by a feature more of each head: 1 in the queries, and in the keys 0 or `NEVER`.
 
     Args:
-        q, k, v: (B, N, T, H), (B, M, S, H), (B, M, S, H), where N is a multiple of M.
+        q, k, v: (B, N, T, H), (B, N, S, H), (B, N, S, H).
         causal: whether query t sees the keys up to t only.
         key_mask: bool (b, S), False for keys that nobody may attend to; None where there are none.
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_seq import layers
+from keras_seq import kernels, layers
 from keras_seq.layers import chunked as module
 from keras_seq.layers import positions
 from tests import checks
@@ -60,6 +60,39 @@ def test_heads_one_at_a_time_give_the_same(monkeypatch, causal):
     monkeypatch.setattr(module, "CACHED", 1)
     assert module.head_groups((B, N, CHUNK, H), CHUNK, T) == N
     test_equals_attention_at_once_in_value_and_gradient("rotary", causal)
+
+
+def stand_in(q, k, v, causal):
+    """What a kernel of cuDNN computes, (B, T, N, H)."""
+    assert q.shape[-1] % 8 == k.shape[-1] % 8 == v.shape[-1] % 8 == 0
+    q, k, v = (ops.swapaxes(x, 1, 2) for x in (q, k, v))
+    sees = np.tril(np.ones((q.shape[2], k.shape[2]), bool)) if causal else None
+    return ops.swapaxes(layers.attend(ops.matmul(q, ops.swapaxes(k, 2, 3)), v, sees)[0], 1, 2)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("causal", [False, True])
+def test_the_kernel_of_a_gpu_is_given_what_makes_it_the_same(monkeypatch, causal, masked):
+    monkeypatch.setattr(kernels, "flashes", lambda dtype, size: True)
+    monkeypatch.setattr(kernels, "cudnn_attention", stand_in)
+    monkeypatch.setattr(module, "in_blocks", None)  # nobody falls back on it
+    x, keep = 0.5 * tensor(B, T, D), padded(T)
+    keep[0], keep[1, :4] = False, False  # nothing to attend to: a whole row, and what stands at its beginning
+    chunked, plain = twins(x, position="rotary", kv_heads=1)
+    options = {"causal": causal, "x_mask": keep if masked else None}
+    close(chunked(x, **options), plain(x, **options), 1e-5)
+    for found, expected in zip(slopes(chunked, x, **options), slopes(plain, x, **options), strict=True):
+        close(found, expected, 2e-5 * max(np.abs(expected).max(), 1.0))
+
+
+@pytest.mark.parametrize("position, given", [("alibi", False), ("none", True)])
+def test_the_kernel_of_a_gpu_is_left_alone_with_what_it_cannot_do(monkeypatch, position, given):
+    x, pos = tensor(B, T, D), np.stack([np.arange(T)[::-1]] * B).astype("int32")
+    chunked, plain = twins(x, position=position)
+    monkeypatch.setattr(kernels, "flashes", lambda dtype, size: True)
+    monkeypatch.setattr(kernels, "cudnn_attention", None)
+    options = {"causal": True, **({"q_pos": pos} if given else {})}
+    close(chunked(x, **options), plain(x, **options), 1e-5)
 
 
 @every_position

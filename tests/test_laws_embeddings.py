@@ -133,20 +133,36 @@ def test_windows_that_do_not_fit():
         layers.FrameEmbedding(D, 5, 0)
 
 
+def with_parts(embedding, x, parts):
+    """What `logits` gives with parts of the table."""
+    embedding.parts = parts
+    y = array(embedding.logits(x))
+    embedding.parts = None
+    return y
+
+
 @pytest.mark.parametrize("columns", [4, 11, 23, 4096])
 def test_a_table_in_parts_gives_the_same_logits(columns):
     embedding, x = layers.TokenEmbedding(23, 8), checks.normal(2, 3, 8)
     embedding.build()
-    parts = embedding.turned(columns=columns)
+    parts = embedding.turned(columns)
     assert [part.shape[1] for part in parts] == [min(columns, 23 - i) for i in range(0, 23, columns)]
-    close(embedding.logits(x, parts), array(embedding.logits(x)), 1e-6)
+    close(with_parts(embedding, x, parts), array(embedding.logits(x)), 1e-6)
 
 
-@pytest.mark.parametrize("strip", [4, 23, 64])
-def test_a_table_in_strips_gives_the_same_logits(strip):
-    embedding, x = layers.TokenEmbedding(23, 8), checks.normal(2, 3, 8)
+@pytest.mark.parametrize("size", [23, 64, 131])
+@pytest.mark.parametrize("rows, shape", [(1, ()), (6, (64,)), (16, (64,)), (17, None), (None, None)])
+def test_a_table_for_a_loop_gives_the_same_logits(rows, shape, size):
+    embedding, x = layers.TokenEmbedding(size, 8), checks.normal(rows or 5, 1, 8)
     embedding.build()
-    (strips,) = embedding.turned(rows=6, strip=strip)
-    assert tuple(strips.shape) == (-(-23 // strip), 8, strip)
-    close(embedding.logits(x, [strips]), array(embedding.logits(x)), 1e-6)
-    assert all(len(part.shape) == 2 for rows in (None, 1, 17) for part in embedding.turned(rows))
+    parts = embedding.parts_for(rows)
+    expected = [(-(-size // 64), 8, *shape)] if shape else [] if rows == 1 else [(8, size)]
+    assert [tuple(part.shape) for part in parts] == expected
+    close(with_parts(embedding, x, parts), array(embedding.logits(x)), 1e-6)
+
+
+def test_a_table_that_is_cast_is_cast_before_the_loop():
+    embedding = layers.TokenEmbedding(23, 8, dtype="mixed_bfloat16")
+    embedding.build()
+    (part,) = embedding.parts_for(1)
+    assert keras.backend.standardize_dtype(part.dtype) == "bfloat16"

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_seq import compilation, generate, layers
-from keras_seq.decoding import BOS, EOS, PAD, largest
+from keras_seq import compilation, generate, kernels, layers
+from keras_seq.decoding import BOS, EOS, PAD, largest, search
+from keras_seq.layers.core import for_loop
 from keras_seq.models import RecurrentSeq2Seq, TransformerSeq2Seq
 from tests import checks
 from tests.checks import array, close
@@ -335,3 +336,19 @@ def test_xla_writes_the_same(name, options):
 def test_options_that_do_not_fit_together(options, says):
     with pytest.raises(ValueError, match=says):
         generate(Mock(), source(1), **options)
+
+
+@pytest.mark.parametrize("rows, beams", [(1, 1), (2, 1), (1, 3), (9, 2)])
+def test_what_layers_make_for_a_loop_changes_nothing(rows, beams):
+    model = TransformerSeq2Seq(vocab_size=70, dim=64, num_heads=2, num_layers=1, mlp_dim=128, dropout=0.0)
+    inputs = {"source": np.random.default_rng(rows).integers(3, 70, (rows, 5)).astype("int32")}
+    options = {"max_length": 6, "beams": beams, "results": beams, "eos": -1}
+    with for_loop(model, rows * beams):
+        shapes = [np.shape(layer.parts) for layer in model.decoder._flatten_layers() if isinstance(layer, layers.Linear)]
+        assert kernels.compiles() == (model.target_embedding.parts is not None)
+    assert ((2, 64, 64) in shapes) == (kernels.compiles() and 1 < rows * beams <= 8)
+    assert all(getattr(layer, "parts", None) is None for layer in model._flatten_layers())
+    tokens, scores = search(model, inputs, once=False, **options)
+    found = generate(model, inputs, **options)
+    np.testing.assert_array_equal(array(found[0]), array(tokens))
+    close(found[1], scores, 1e-4)

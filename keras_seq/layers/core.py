@@ -52,7 +52,8 @@ def for_loop(model, rows):
         model: whose layers with `parts_for(rows)` are asked for it, where a compiler drops what no step needs.
         rows: how many a step has.
     """
-    layers = [layer for layer in model._flatten_layers() if hasattr(layer, "parts_for")] if kernels.compiles() else []
+    every = model._flatten_layers() if isinstance(model, keras.Layer) and kernels.compiles() else []
+    layers = [layer for layer in every if hasattr(layer, "parts_for")]
     for layer in layers:
         layer.parts = layer.parts_for(rows)
     try:

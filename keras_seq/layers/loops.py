@@ -46,12 +46,12 @@ class Loop(keras.layers.RNN):
 class LSTM(keras.layers.LSTM, Loop):
     """`keras.layers.LSTM`, faster on a CPU: same arguments, weights and results.
 
-    For its tanh and sigmoid, with a bias, without dropout of its own. On a GPU tensorflow has a kernel of cuDNN; that
-    of jax knows float32 only and no mask, and is not asked.
+    For its tanh and sigmoid, with a bias, without dropout of its own. Keras' kernel of cuDNN is taken where there is one;
+    that of jax reads float32 only, and is not asked in half precision, where Keras breaks off.
     """
 
     def inner_loop(self, sequences, initial_state, mask=None, training=False):
-        if keras.backend.backend() == "jax":
+        if keras.backend.backend() == "jax" and sequences.dtype != "float32":
             return Loop.inner_loop(self, sequences, initial_state, mask, training)
         return super().inner_loop(sequences, initial_state, mask, training)
 
