@@ -85,7 +85,7 @@ def test_the_kernel_of_a_gpu_is_given_what_makes_it_the_same(monkeypatch, causal
         close(found, expected, 2e-5 * max(np.abs(expected).max(), 1.0))
 
 
-@pytest.mark.parametrize("position, given", [("alibi", False), ("none", True)])
+@pytest.mark.parametrize(("position", "given"), [("alibi", False), ("none", True)])
 def test_the_kernel_of_a_gpu_is_left_alone_with_what_it_cannot_do(monkeypatch, position, given):
     x, pos = tensor(B, T, D), np.stack([np.arange(T)[::-1]] * B).astype("int32")
     chunked, plain = twins(x, position=position)

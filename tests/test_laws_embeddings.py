@@ -133,36 +133,13 @@ def test_windows_that_do_not_fit():
         layers.FrameEmbedding(D, 5, 0)
 
 
-def with_parts(embedding, x, parts):
-    """What `logits` gives with parts of the table."""
-    embedding.parts = parts
-    y = array(embedding.logits(x))
-    embedding.parts = None
-    return y
-
-
-@pytest.mark.parametrize("columns", [4, 11, 23, 4096])
-def test_a_table_in_parts_gives_the_same_logits(columns):
-    embedding, x = layers.TokenEmbedding(23, 8), checks.normal(2, 3, 8)
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize("size", [23, 64, 4200])
+@pytest.mark.parametrize("rows", [1, 4, 5, 64, 65, None])
+def test_a_table_for_a_loop_gives_the_same_logits(rows, size, dtype):
+    embedding, x = layers.TokenEmbedding(size, 8, dtype=dtype), checks.normal(rows or 5, 8)
     embedding.build()
-    parts = embedding.turned(columns)
-    assert [part.shape[1] for part in parts] == [min(columns, 23 - i) for i in range(0, 23, columns)]
-    close(with_parts(embedding, x, parts), array(embedding.logits(x)), 1e-6)
-
-
-@pytest.mark.parametrize("size", [23, 64, 131])
-@pytest.mark.parametrize("rows, shape", [(1, ()), (6, (64,)), (16, (64,)), (17, None), (None, None)])
-def test_a_table_for_a_loop_gives_the_same_logits(rows, shape, size):
-    embedding, x = layers.TokenEmbedding(size, 8), checks.normal(rows or 5, 1, 8)
-    embedding.build()
-    parts = embedding.parts_for(rows)
-    expected = [(-(-size // 64), 8, *shape)] if shape else [] if rows == 1 else [(8, size)]
-    assert [tuple(part.shape) for part in parts] == expected
-    close(with_parts(embedding, x, parts), array(embedding.logits(x)), 1e-6)
-
-
-def test_a_table_that_is_cast_is_cast_before_the_loop():
-    embedding = layers.TokenEmbedding(23, 8, dtype="mixed_bfloat16")
-    embedding.build()
-    (part,) = embedding.parts_for(1)
-    assert keras.backend.standardize_dtype(part.dtype) == "bfloat16"
+    x = ops.cast(x, embedding.compute_dtype)
+    y = embedding.looped(rows)(x)
+    assert tuple(y.shape) == (rows or 5, size)
+    close(ops.cast(y, "float32"), ops.cast(embedding.product(x), "float32"), 1e-6 if dtype == "float32" else 2e-2)

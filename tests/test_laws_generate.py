@@ -1,5 +1,6 @@
 """Law 4: one loop, held to what can be counted: every sequence over six tokens, and the model's distribution."""
 
+import contextlib
 import itertools
 
 import keras
@@ -338,17 +339,23 @@ def test_options_that_do_not_fit_together(options, says):
         generate(Mock(), source(1), **options)
 
 
-@pytest.mark.parametrize("rows, beams", [(1, 1), (2, 1), (1, 3), (9, 2)])
-def test_what_layers_make_for_a_loop_changes_nothing(rows, beams):
+@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize(("rows", "beams"), [(1, 1), (2, 1), (1, 3), (9, 2), (33, 2)])
+def test_what_layers_make_for_a_loop_changes_nothing(rows, beams, jit_compile):
     model = TransformerSeq2Seq(vocab_size=70, dim=64, num_heads=2, num_layers=1, mlp_dim=128, dropout=0.0)
     inputs = {"source": np.random.default_rng(rows).integers(3, 70, (rows, 5)).astype("int32")}
     options = {"max_length": 6, "beams": beams, "results": beams, "eos": -1}
-    with for_loop(model, rows * beams):
-        shapes = [np.shape(layer.parts) for layer in model.decoder._flatten_layers() if isinstance(layer, layers.Linear)]
-        assert kernels.compiles() == (model.target_embedding.parts is not None)
-    assert ((2, 64, 64) in shapes) == (kernels.compiles() and 1 < rows * beams <= 8)
-    assert all(getattr(layer, "parts", None) is None for layer in model._flatten_layers())
     tokens, scores = search(model, inputs, once=False, **options)
-    found = generate(model, inputs, **options)
+    found = generate(model, inputs, jit_compile=jit_compile, **options)
     np.testing.assert_array_equal(array(found[0]), array(tokens))
     close(found[1], scores, 1e-4)
+
+
+def test_layers_forget_what_they_made_for_a_loop():
+    model = TransformerSeq2Seq(vocab_size=70, dim=64, num_heads=2, num_layers=1, mlp_dim=128)
+    made = [layer for layer in model._flatten_layers() if hasattr(layer, "looped")]
+    assert len(made) > 9
+    with contextlib.suppress(KeyError), for_loop(model, 3):
+        assert all(("product" in vars(layer)) == kernels.compiles() for layer in made)
+        raise KeyError
+    assert not any("product" in vars(layer) for layer in made)

@@ -29,19 +29,36 @@ class Layer(keras.layers.Layer):
         return keras.Operation.compute_output_spec(self, *args, **kwargs)  # not by the shape alone, as Keras would
 
 
-STRIP = 64  # columns of a matrix that lie side by side where few rows are multiplied with it on a CPU
+STRIP, WIDE = 64, 4096  # columns of a matrix
+FEW, SOME = {"float32": 4, "bfloat16": 16}, 64  # rows
 
 
-def product(x, matrix):
-    """x (R, D) with (D, N), or with strips of it (J, D, N / J) -> (R, N).
+def repeated_product(matrix, rows):
+    """x (R, D) -> x W (R, N) as a loop takes it again and again on a CPU: a function made of W (D, N), once.
 
-    In a strip of `STRIP` columns what XLA reads at a time lies side by side, where in (D, N) each row of 64 columns is
-    far from the next: a third less time for four rows, for who multiplies with it again and again.
+    For 2 to `FEW` rows W is cut into strips of `STRIP` columns, (N / STRIP, D, STRIP): what XLA reads at a time then
+    lies side by side, where in (D, N) each row of 64 columns is far from the next; a third less time. For up to `SOME`
+    rows of float32 XLA is led to faster code, see `kernels.product_of_some`; in other cases a wide matrix is up to a
+    tenth faster in parts.
     """
-    if len(matrix.shape) == 2:
-        return ops.matmul(x, matrix)
-    y = ops.matmul(ops.broadcast_to(x, (matrix.shape[0], *ops.shape(x))), matrix)
-    return ops.reshape(ops.swapaxes(y, 0, 1), (-1, matrix.shape[0] * matrix.shape[2]))
+    known, dtype = isinstance(rows, int), keras.backend.standardize_dtype(matrix.dtype)
+    if known and 1 < rows <= FEW.get(dtype, 0) and matrix.shape[1] % STRIP == 0:
+        return product_in_strips(matrix)
+    if known and 1 < rows <= SOME and dtype == "float32":
+        return lambda x: kernels.product_of_some(x, matrix)
+    parts = [matrix[:, i : i + WIDE] for i in range(0, matrix.shape[1], WIDE)]
+    return lambda x: ops.concatenate([ops.matmul(x, part) for part in parts], axis=-1)
+
+
+def product_in_strips(matrix):
+    """`repeated_product` of strips."""
+    strips = ops.stack([matrix[:, i : i + STRIP] for i in range(0, matrix.shape[1], STRIP)])
+
+    def product(x):
+        y = ops.matmul(ops.broadcast_to(x, (strips.shape[0], *ops.shape(x))), strips)
+        return ops.reshape(ops.swapaxes(y, 0, 1), (-1, matrix.shape[1]))
+
+    return product
 
 
 @contextlib.contextmanager
@@ -49,18 +66,18 @@ def for_loop(model, rows):
     """Within, layers multiply with what they make of their weights here, once, for a loop whose steps have such rows.
 
     Args:
-        model: whose layers with `parts_for(rows)` are asked for it, where a compiler drops what no step needs.
+        model: whose layers with `looped(rows)` are asked for such a product, if a compiler drops what no step needs.
         rows: how many a step has.
     """
     every = model._flatten_layers() if isinstance(model, keras.Layer) and kernels.compiles() else []
-    layers = [layer for layer in every if hasattr(layer, "parts_for")]
+    layers = [layer for layer in every if hasattr(layer, "looped")]
     for layer in layers:
-        layer.parts = layer.parts_for(rows)
+        layer.product = layer.looped(rows)
     try:
         yield
     finally:
         for layer in layers:
-            layer.parts = None
+            del layer.product
 
 
 @register
@@ -78,18 +95,17 @@ class Linear(keras.layers.Dense):
     (2, 3, 5)
     """
 
-    parts = None  # of the kernel, within `for_loop`
+    def product(self, x):
+        """x W for x (R, D)."""
+        return ops.matmul(x, ops.cast(self.kernel, x.dtype))
 
-    def parts_for(self, rows, few=8):
-        """The kernel in strips for 2 to `few` rows; None where it is best as it is."""
-        if not (isinstance(rows, int) and 1 < rows <= few and self.units % STRIP == 0):
-            return None
-        kernel = ops.cast(self.kernel, self.compute_dtype)
-        return ops.stack([kernel[:, i : i + STRIP] for i in range(0, self.units, STRIP)])
+    def looped(self, rows):
+        """`product` within `for_loop`."""
+        return repeated_product(ops.cast(self.kernel, self.compute_dtype), rows)
 
     def call(self, x, training=None):
-        shape, kernel = ops.shape(x), self.kernel if self.parts is None else self.parts
-        y = product(ops.reshape(x, (-1, shape[-1])), ops.cast(kernel, x.dtype))
+        shape = ops.shape(x)
+        y = self.product(ops.reshape(x, (-1, shape[-1])))
         activation = self.activation
         if self.use_bias:
             bent = activation is keras.activations.relu

@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_seq import kernels
 from keras_seq.layers import masks
-from keras_seq.layers.core import STRIP, Linear, fill, product, register
+from keras_seq.layers.core import STRIP, Linear, fill, register, repeated_product
 
 
 def lookup(table, tokens, dtype, factor=None):
@@ -45,8 +45,6 @@ class TokenEmbedding(keras.layers.Layer):
     ((1, 3, 4), (1, 3, 11))
     """
 
-    parts = None  # of the table, within `core.for_loop`
-
     def __init__(self, vocab_size, dim, pad=0, **kwargs):
         super().__init__(**kwargs)
         self.vocab_size, self.dim, self.pad = vocab_size, dim, pad
@@ -61,32 +59,19 @@ class TokenEmbedding(keras.layers.Layer):
     def logits(self, x):
         """x (B, T, D) -> (B, T, V), the product of x with every token's vector."""
         shape = ops.shape(x)
-        x = ops.reshape(x, (-1, self.dim))
-        parts = self.turned(self.vocab_size) if self.parts is None else self.parts
-        y = [product(x, ops.cast(part, x.dtype)) for part in parts]
-        y = y or [kernels.product_turned(x, ops.cast(self.table, x.dtype))]
-        y = y[0] if len(y) == 1 else ops.concatenate(y, axis=-1)
-        y = y if y.shape[-1] == self.vocab_size else y[:, : self.vocab_size]
-        return ops.reshape(y, (*shape[:-1], self.vocab_size))
+        return ops.reshape(self.product(ops.reshape(x, (-1, self.dim))), (*shape[:-1], self.vocab_size))
 
-    def parts_for(self, rows, few=16):
-        """The table as `logits` multiplies with it in a loop: parts in the order of the tokens.
+    def product(self, x):
+        """x (R, D) with the table turned, (R, V)."""
+        return ops.matmul(x, ops.transpose(ops.cast(self.table, x.dtype)))
 
-        None for one row, if there is nothing to cast: XLA reads the table as fast as it is. For 2 to `few` rows one
-        part in strips, with zeros at the end; for more some of 4,096 tokens, which are up to a tenth faster.
-        """
-        if not (isinstance(rows, int) and rows <= few):
-            return self.turned(4096)
-        if rows == 1:
-            return [] if self.table.dtype == self.compute_dtype else self.turned(self.vocab_size)
+    def looped(self, rows):
+        """`product` within `core.for_loop`: the table is turned once, but for one row, for which XLA needs no turn."""
         table = ops.cast(self.table, self.compute_dtype)
-        table = ops.transpose(fill(table, 0, STRIP))  # first: XLA then needs no copy before it turns the table
-        return [ops.swapaxes(ops.reshape(table, (self.dim, -1, STRIP)), 0, 1)]
-
-    def turned(self, columns):
-        """The table in parts (D, columns)."""
-        table = ops.cast(self.table, self.compute_dtype)
-        return [ops.transpose(table[i : i + columns]) for i in range(0, self.vocab_size, columns)]
+        if isinstance(rows, int) and rows == 1:
+            return lambda x: kernels.product_turned(x, table)
+        product = repeated_product(ops.transpose(fill(table, 0, STRIP)), rows)
+        return lambda x: product(x)[:, : self.vocab_size]
 
     def compute_output_shape(self, tokens_shape):
         return (*tokens_shape, self.dim)

@@ -46,8 +46,8 @@ class Loop(keras.layers.RNN):
 class LSTM(keras.layers.LSTM, Loop):
     """`keras.layers.LSTM`, faster on a CPU: same arguments, weights and results.
 
-    For its tanh and sigmoid, with a bias, without dropout of its own. Keras' kernel of cuDNN is taken where there is one;
-    that of jax reads float32 only, and is not asked in half precision, where Keras breaks off.
+    For its tanh and sigmoid, with a bias, without dropout of its own. Keras' kernel of cuDNN is taken where there is
+    one; that of jax reads float32 only, and in half precision, where Keras breaks off, it is not asked.
     """
 
     def inner_loop(self, sequences, initial_state, mask=None, training=False):
