@@ -33,30 +33,42 @@ STRIP, WIDE = 64, 4096  # columns of a matrix
 FEW, SOME = {"float32": 4, "bfloat16": 16}, 64  # rows
 
 
-def repeated_product(matrix, rows):
-    """x (R, D) -> x W (R, N) as a loop takes it again and again on a CPU: a function made of W (D, N), once.
+def repeated_product(matrix, rows, turned=False):
+    """x (R, D) -> x W (R, N) as a loop takes it again and again on a CPU: a function made once, of W (D, N).
 
     For 2 to `FEW` rows W is cut into strips of `STRIP` columns, (N / STRIP, D, STRIP): what XLA reads at a time then
     lies side by side, where in (D, N) each row of 64 columns is far from the next; a third less time. For up to `SOME`
     rows of float32 XLA is led to faster code, see `kernels.product_of_some`; in other cases a wide matrix is up to a
     tenth faster in parts.
+
+    Args:
+        matrix: W, (D, N), or (N, D) if `turned`, which one row is multiplied with as it is.
+        rows: R, where it is known.
+        turned: whether N comes first.
     """
-    known, dtype = isinstance(rows, int), keras.backend.standardize_dtype(matrix.dtype)
-    if known and 1 < rows <= FEW.get(dtype, 0) and matrix.shape[1] % STRIP == 0:
-        return product_in_strips(matrix)
-    if known and 1 < rows <= SOME and dtype == "float32":
+    rows, dtype = rows if isinstance(rows, int) else 0, keras.backend.standardize_dtype(matrix.dtype)
+    if rows == 1 and turned:
+        return lambda x: kernels.product_turned(x, matrix)
+    if 1 < rows <= FEW.get(dtype, 0) and matrix.shape[0 if turned else 1] % STRIP == 0:
+        return product_in_strips(matrix, turned)
+    matrix = ops.transpose(matrix) if turned else matrix
+    if 1 < rows <= SOME and dtype == "float32":
         return lambda x: kernels.product_of_some(x, matrix)
     parts = [matrix[:, i : i + WIDE] for i in range(0, matrix.shape[1], WIDE)]
     return lambda x: ops.concatenate([ops.matmul(x, part) for part in parts], axis=-1)
 
 
-def product_in_strips(matrix):
-    """`repeated_product` of strips."""
-    strips = ops.stack([matrix[:, i : i + STRIP] for i in range(0, matrix.shape[1], STRIP)])
+def product_in_strips(matrix, turned):
+    """`repeated_product` with strips, made in ways in which XLA copies the matrix no more than once."""
+    if turned:  # a loop, for a table is too wide to write down all its strips
+        places = ops.arange(0, matrix.shape[0], STRIP, dtype="int32")
+        strips = ops.map(lambda i: ops.transpose(ops.slice(matrix, (i, 0), (STRIP, matrix.shape[1]))), places)
+    else:
+        strips = ops.stack([matrix[:, i : i + STRIP] for i in range(0, matrix.shape[1], STRIP)])
 
     def product(x):
         y = ops.matmul(ops.broadcast_to(x, (strips.shape[0], *ops.shape(x))), strips)
-        return ops.reshape(ops.swapaxes(y, 0, 1), (-1, matrix.shape[1]))
+        return ops.reshape(ops.swapaxes(y, 0, 1), (-1, strips.shape[0] * STRIP))
 
     return product
 

@@ -5,7 +5,6 @@ import math
 import keras
 from keras import ops
 
-from keras_seq import kernels
 from keras_seq.layers import masks
 from keras_seq.layers.core import STRIP, Linear, fill, register, repeated_product
 
@@ -66,11 +65,8 @@ class TokenEmbedding(keras.layers.Layer):
         return ops.matmul(x, ops.transpose(ops.cast(self.table, x.dtype)))
 
     def looped(self, rows):
-        """`product` within `core.for_loop`: the table is turned once, but for one row, for which XLA needs no turn."""
-        table = ops.cast(self.table, self.compute_dtype)
-        if isinstance(rows, int) and rows == 1:
-            return lambda x: kernels.product_turned(x, table)
-        product = repeated_product(ops.transpose(fill(table, 0, STRIP)), rows)
+        """`product` within `core.for_loop`."""
+        product = repeated_product(fill(ops.cast(self.table, self.compute_dtype), 0, STRIP), rows, turned=True)
         return lambda x: product(x)[:, : self.vocab_size]
 
     def compute_output_shape(self, tokens_shape):
