@@ -61,25 +61,20 @@ def fuses(*args, rows=False):
 
 def on_cpu():
     """Whether tensorflow works, on a CPU."""
-    return keras.backend.backend() == "tensorflow" and not on_gpu()
+    return keras.backend.backend() == "tensorflow" and device() == "cpu"
 
 
-def on_gpu():
-    """Whether tensorflow or jax work on a GPU."""
+def device():
+    """What tensorflow or jax work on, "cpu" or "gpu" (or another, of jax); None on torch, which compiles nothing."""
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
-        return bool(tf.config.get_visible_devices("GPU"))
+        return "gpu" if tf.config.get_visible_devices("GPU") else "cpu"
     if keras.backend.backend() == "jax":
         import jax
 
-        return jax.default_backend() == "gpu"
-    return False
-
-
-def compiles():
-    """Whether there is a compiler that works for a CPU."""
-    return keras.backend.backend() != "torch" and not on_gpu()
+        return jax.default_backend()
+    return None
 
 
 NEVER = -1e4  # added to a score, in bfloat16 too, whose exp() is then 0
@@ -87,7 +82,8 @@ NEVER = -1e4  # added to a score, in bfloat16 too, whose exp() is then 0
 
 def flashes(dtype, size):
     """Whether there is a kernel for heads of this size: on a GPU, with jax, in half precision."""
-    return keras.backend.backend() == "jax" and on_gpu() and dtype in ("bfloat16", "float16") and size <= 128
+    half = dtype in ("bfloat16", "float16")
+    return keras.backend.backend() == "jax" and device() == "gpu" and half and size <= 128
 
 
 def flash(q, k, v, causal=False, key_mask=None):
@@ -132,8 +128,8 @@ def cudnn_attention(q, k, v, causal):
 
 
 def in_xla():
-    """Whether what tensorflow traces now is compiled by XLA as a whole, for a CPU."""
-    if not on_cpu():
+    """Whether what tensorflow traces now is compiled by XLA as a whole."""
+    if keras.backend.backend() != "tensorflow":
         return False
     import tensorflow as tf
     from tensorflow.python.ops import control_flow_util
@@ -142,10 +138,10 @@ def in_xla():
 
 
 def product_of_some(x, y):
-    """x y of (M, D), (D, N) in float32 for 5 to 64 rows, without a gradient.
+    """x y of (M, D), (D, N) in float32 on a CPU for 5 to 64 rows, without a gradient.
 
-    What XLA takes for products on a CPU since tensorflow 2.21 reads y once for every five rows. It takes Eigen's, which
-    needs up to half less time then, where x is turned; and a turned x that it cannot turn back is behind a barrier.
+    XLA's own code (YNNPACK, in tensorflow 2.21) reads y again for every five rows. Where x is turned it takes Eigen's
+    instead, in down to half of the time; the barrier is there so that it does not turn x back.
     """
     if not in_xla():
         return ops.matmul(x, y)
@@ -190,9 +186,7 @@ def ctc_loss(labels, logits, count):
     On tensorflow, where XLA does not compile: one op, a sixth of the time of Keras' loop over moments. Labels that do
     not fit into the moments have a loss of `IMPOSSIBLE` and no gradient.
     """
-    if keras.backend.backend() != "tensorflow":
-        return None
-    if in_xla():
+    if keras.backend.backend() != "tensorflow" or in_xla():
         return None
     import tensorflow as tf
 

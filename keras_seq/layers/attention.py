@@ -188,8 +188,9 @@ class MultiHeadAttention(Attention):
         dropout: rate on the weights.
         use_bias: whether the projections have biases.
         chunk: number of queries computed at a time, so that memory grows with L and not with L squared, forwards and
-            backwards; the result is the same. Causal calls of a known length spare 3/8 of the scores. None computes all
-            at once, and so do calls that return the weights.
+            backwards; the result is the same. Causal calls of a known length spare 3/8 of the scores. On a GPU with jax
+            and half precision one kernel of cuDNN does all that, where the position adds no bias. None computes all at
+            once, and so do calls that return the weights.
 
     Raises:
         ValueError: if D is not divisible by num_heads while head_dim is left out, or num_heads not by kv_heads; with

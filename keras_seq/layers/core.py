@@ -78,10 +78,10 @@ def for_loop(model, rows):
     """Within, layers multiply with what they make of their weights here, once, for a loop whose steps have such rows.
 
     Args:
-        model: whose layers with `looped(rows)` are asked for such a product, if a compiler drops what no step needs.
+        model: whose layers with `looped(rows)` are asked for such a product, where a compiler drops what no step needs.
         rows: how many a step has.
     """
-    every = model._flatten_layers() if isinstance(model, keras.Layer) and kernels.compiles() else []
+    every = model._flatten_layers() if isinstance(model, keras.Layer) and kernels.device() == "cpu" else []
     layers = [layer for layer in every if hasattr(layer, "looped")]
     for layer in layers:
         layer.product = layer.looped(rows)
