@@ -296,10 +296,9 @@ def test_a_model_on_the_phone_writes_what_keras_writes():
     assert tuple(step["state_2_context"]["shape"]) == (1, 14)
 
 
-def test_on_jax_no_kernel_of_a_gpu_is_asked_in_half_precision(monkeypatch):
-    """It reads float32 only, and says so too late for Keras to go on without it."""
-    if keras.backend.backend() != "jax":
-        return
+@pytest.mark.skipif(checks.BACKEND != "jax", reason="a kernel of jax")
+def test_no_kernel_of_a_gpu_is_asked_in_half_precision(monkeypatch):
+    """That of jax reads float32 only, and says so too late for Keras to go on without it."""
     layer, x = make("lstm", 7, dtype="mixed_bfloat16"), normal(2, 5, 3)
     expected = layer(x)[0]
 
