@@ -77,51 +77,17 @@ def device():
     return None
 
 
-NEVER = -1e4  # added to a score, in bfloat16 too, whose exp() is then 0
-
-
 def flashes(dtype, size):
     """Whether there is a kernel for heads of this size: on a GPU, with jax, in half precision."""
     half = dtype in ("bfloat16", "float16")
     return keras.backend.backend() == "jax" and device() == "gpu" and half and size <= 128
 
 
-def flash(q, k, v, causal=False, key_mask=None):
-    """softmax(q k^T) v in one kernel, whose memory grows with T + S and not with T x S, in the gradient too.
-
-    What keys to leave out is said by a feature more of each head: 1 in the queries, and in the keys 0 or `NEVER`.
-
-    Args:
-        q, k, v: (B, N, T, H), (B, N, S, H), (B, N, S, H).
-        causal: whether query t sees the keys up to t only.
-        key_mask: bool (b, S), False for keys that nobody may attend to; None where there are none.
-
-    Returns:
-        (B, N, T, H), zeros for a query with nothing to attend to.
+def cudnn_attention(q, k, v, causal):
+    """softmax(q k^T) v for (B, T, N, H), (B, S, N, H) and the same, where it `flashes`; 8 has to divide H.
 
     Reference: Dao et al. 2022.
     """
-    size = q.shape[-1]
-    if key_mask is not None:
-        hidden = ops.cast(ops.where(key_mask, 0.0, NEVER), k.dtype)[:, None, :, None]
-        k = ops.concatenate([k, ops.broadcast_to(hidden, (*ops.shape(k)[:3], 1))], axis=-1)
-        q = ops.concatenate([q, ops.ones_like(q[..., :1])], axis=-1)
-    y = cudnn_attention(*(ops.swapaxes(widened(x, -(-q.shape[-1] // 8) * 8), 1, 2) for x in (q, k, v)), causal)
-    y = ops.swapaxes(y, 1, 2)[..., :size]
-    if key_mask is None:
-        return y
-    seen = ops.cast(key_mask, "int32")
-    seen = ops.cumsum(seen, axis=1) if causal else ops.sum(seen, axis=1, keepdims=True)
-    return ops.where(seen[:, None, :, None] > 0, y, ops.zeros((), y.dtype))
-
-
-def widened(x, size):
-    """x with zeros at the end of its last axis, up to a size."""
-    return ops.pad(x, [*[(0, 0)] * (len(x.shape) - 1), (0, size - x.shape[-1])])
-
-
-def cudnn_attention(q, k, v, causal):
-    """The kernel itself, for (B, T, N, H)."""
     import jax
 
     return jax.nn.dot_product_attention(q, k, v, scale=1.0, is_causal=causal, implementation="cudnn")

@@ -19,6 +19,7 @@ from keras_seq.layers.core import dot, fill, unknown_zero, wide
 from keras_seq.layers.loops import loop
 
 CACHED = 1 << 21  # scores that a core has near
+HIDDEN = -1e4  # added to a score, in half precision too, whose exp() is then 0
 PARTS = 4  # of a causal attention: the queries of each see no keys behind it, which spares 3/8 of all scores
 
 
@@ -39,7 +40,7 @@ def attend_in_chunks(attend, q, kv, rule, position, q_pos, k_pos, size):
     Reference: Rabe and Staats 2021.
     """
     if kernels.flashes(q.dtype, q.shape[-1] + (rule.key_mask is not None)) and can_flash(rule, position):
-        return kernels.flash(q, kv["k"], kv["v"], rule.causal, rule.key_mask)
+        return flash(q, kv["k"], kv["v"], rule.causal, rule.key_mask)
     length = q.shape[2]
     if not (rule.causal and rule.ordered and isinstance(length, int)):
         return in_blocks(attend, q, kv, rule, position, q_pos, k_pos, size)
@@ -55,8 +56,36 @@ def attend_in_chunks(attend, q, kv, rule, position, q_pos, k_pos, size):
 
 
 def can_flash(rule, position):
-    """Whether `kernels.flash` computes the same: without a bias, and with a past that is what stands before."""
+    """Whether `flash` computes the same: without a bias, and with a past that is what stands before."""
     return not has_bias(position) and (rule.ordered or not rule.causal)
+
+
+def flash(q, k, v, causal=False, key_mask=None):
+    """softmax(q k^T) v in one kernel of a GPU, whose memory grows with T + S and not with T x S, in the gradient too.
+
+    What keys to leave out is said by a feature more of each head: 1 in the queries, and in the keys 0 or `HIDDEN`.
+
+    Args:
+        q, k, v: (B, N, T, H), (B, N, S, H), (B, N, S, H).
+        causal: whether query t sees the keys up to t only.
+        key_mask: bool (b, S), False for keys that nobody may attend to; None where there are none.
+
+    Returns:
+        (B, N, T, H), zeros for a query with nothing to attend to.
+    """
+    size = q.shape[-1]
+    if key_mask is not None:
+        hidden = ops.cast(ops.where(key_mask, 0.0, HIDDEN), k.dtype)[:, None, :, None]
+        hidden = ops.broadcast_to(hidden, (*ops.shape(k)[:3], 1))
+        more = (ops.ones_like(q[..., :1]), hidden, ops.zeros_like(hidden))
+        q, k, v = (ops.concatenate(pair, axis=-1) for pair in zip((q, k, v), more))
+    y = kernels.cudnn_attention(*(ops.swapaxes(fill(x, 3, 8), 1, 2) for x in (q, k, v)), causal)
+    y = ops.swapaxes(y, 1, 2)[..., :size]
+    if key_mask is None:
+        return y
+    seen = ops.cast(key_mask, "int32")
+    seen = ops.cumsum(seen, axis=1) if causal else ops.sum(seen, axis=1, keepdims=True)
+    return ops.where(seen[:, None, :, None] > 0, y, ops.zeros((), y.dtype))
 
 
 def in_blocks(attend, q, kv, rule, position, q_pos, k_pos, size):
