@@ -49,7 +49,7 @@ def repeated_product(matrix, rows, turned=False):
     rows, dtype = rows if isinstance(rows, int) else 0, keras.backend.standardize_dtype(matrix.dtype)
     if rows == 1 and turned:
         return lambda x: kernels.product_turned(x, matrix)
-    if 1 < rows <= FEW.get(dtype, 0) and matrix.shape[0 if turned else 1] % STRIP == 0:
+    if 1 < rows <= FEW.get(dtype, 0) and (turned or matrix.shape[1] % STRIP == 0):
         return product_in_strips(matrix, turned)
     matrix = ops.transpose(matrix) if turned else matrix
     if 1 < rows <= SOME and dtype == "float32":
@@ -60,15 +60,16 @@ def repeated_product(matrix, rows, turned=False):
 
 def product_in_strips(matrix, turned):
     """`repeated_product` with strips, made in ways in which XLA copies the matrix no more than once."""
+    width = matrix.shape[0 if turned else 1]
     if turned:  # a loop, for a table is too wide to write down all its strips
-        places = ops.arange(0, matrix.shape[0], STRIP, dtype="int32")
+        matrix, places = fill(matrix, 0, STRIP), ops.arange(0, width, STRIP, dtype="int32")
         strips = ops.map(lambda i: ops.transpose(ops.slice(matrix, (i, 0), (STRIP, matrix.shape[1]))), places)
     else:
-        strips = ops.stack([matrix[:, i : i + STRIP] for i in range(0, matrix.shape[1], STRIP)])
+        strips = ops.stack([matrix[:, i : i + STRIP] for i in range(0, width, STRIP)])
 
     def product(x):
         y = ops.matmul(ops.broadcast_to(x, (strips.shape[0], *ops.shape(x))), strips)
-        return ops.reshape(ops.swapaxes(y, 0, 1), (-1, strips.shape[0] * STRIP))
+        return ops.reshape(ops.swapaxes(y, 0, 1), (-1, strips.shape[0] * STRIP))[:, :width]
 
     return product
 

@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from keras_seq.layers import masks
-from keras_seq.layers.core import STRIP, Linear, fill, register, repeated_product
+from keras_seq.layers.core import Linear, register, repeated_product
 
 
 def lookup(table, tokens, dtype, factor=None):
@@ -66,8 +66,7 @@ class TokenEmbedding(keras.layers.Layer):
 
     def looped(self, rows):
         """`product` within `core.for_loop`."""
-        product = repeated_product(fill(ops.cast(self.table, self.compute_dtype), 0, STRIP), rows, turned=True)
-        return lambda x: product(x)[:, : self.vocab_size]
+        return repeated_product(ops.cast(self.table, self.compute_dtype), rows, turned=True)
 
     def compute_output_shape(self, tokens_shape):
         return (*tokens_shape, self.dim)
