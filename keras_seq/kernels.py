@@ -93,6 +93,35 @@ def cudnn_attention(q, k, v, causal):
     return jax.nn.dot_product_attention(q, k, v, scale=1.0, is_causal=causal, implementation="cudnn")
 
 
+def recurs(x):
+    """Whether there is a kernel for an LSTM over x: on a GPU, with jax, where all sizes are known."""
+    known = all(isinstance(size, int) for size in x.shape)
+    return keras.backend.backend() == "jax" and device() == "gpu" and x.dtype != "float64" and known
+
+
+def cudnn_lstm(x, h, c, kernel, recurrent, bias, lengths):
+    """An LSTM over the first steps of each row, as Keras' with the same weights, where it `recurs`.
+
+    Args:
+        x: (B, T, D), float32 like all but the lengths.
+        h, c: (B, U), the first state.
+        kernel, recurrent, bias: (D, 4 U), (U, 4 U), (4 U,).
+        lengths: int32 (B,), 1 or more.
+
+    Returns:
+        The outputs (B, T, U), zeros behind the end of a row, and the last h and c (B, U).
+
+    Reference: Appleyard et al. 2016.
+    """
+    from jax.experimental import rnn
+
+    weights = [ops.transpose(kernel), ops.transpose(recurrent), bias, ops.zeros_like(bias)]
+    weights = ops.concatenate([ops.ravel(w) for w in weights], axis=0)
+    sizes = {"input_size": x.shape[-1], "hidden_size": h.shape[-1], "num_layers": 1}
+    y, h, c = rnn.lstm(x, h[None], c[None], weights, lengths, **sizes, dropout=0.0, bidirectional=False)
+    return y, h[0], c[0]
+
+
 def in_xla():
     """Whether what tensorflow traces now is compiled by XLA as a whole."""
     if keras.backend.backend() != "tensorflow":

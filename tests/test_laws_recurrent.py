@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_seq import layers
+from keras_seq import kernels, layers
 from keras_seq.layers.recurrent import CELLS
 from keras_seq.layers.recurrent import recurrent as make
 from keras_seq.models import RecurrentSeq2Seq
 from tests import checks
 from tests.checks import array, close, normal
 
+jax_only = pytest.mark.skipif(checks.BACKEND != "jax", reason="a kernel of jax")
 B, T, S, D, U, E, V = 2, 5, 7, 3, 11, 13, 23
 
 
@@ -67,7 +68,7 @@ def test_dropout_is_for_training_only():
         assert np.abs(one - other).max() > 1e-3
 
 
-@pytest.mark.parametrize("cell", ["gru", "lstm"])
+@pytest.mark.parametrize("cell", ["gru", *(["lstm"] if checks.BACKEND != "jax" else [])])  # where we have our own
 def test_keras_is_asked_for_its_fused_kernel(cell, monkeypatch):
     """With padding, dropout and in both directions; it is cuDNN's where there is one. A loop of our own has none."""
     from keras.src import backend
@@ -88,13 +89,16 @@ def test_keras_is_asked_for_its_fused_kernel(cell, monkeypatch):
     assert len(asked) == 6
 
 
+GAPS = {"whole": None, "padded": [[True] * 3 + [False] * 2, [True, False] + [True] * 3], "empty": [[False] * T] * B}
+
+
 @pytest.mark.parametrize("backwards", [False, True])
-@pytest.mark.parametrize("masked", [False, True])
-def test_our_lstm_is_that_of_keras_with_another_loop(masked, backwards):
+@pytest.mark.parametrize("gaps", ["whole", "padded"])
+def test_our_lstm_is_that_of_keras_with_another_loop(gaps, backwards):
     """Outputs, last states, and the gradients of inputs, first states and weights, which we write by hand."""
     x, h, c = tensor(B, T, D), tensor(B, U, seed=1), tensor(B, U, seed=2)
-    keep = np.array([[True] * 3 + [False] * 2, [True, False] + [True] * 3]) if masked else None
-    keep = keep[:, ::-1].copy() if masked and backwards else keep
+    keep = None if gaps == "whole" else np.array(GAPS[gaps])
+    keep = keep[:, ::-1].copy() if gaps == "padded" and backwards else keep
     options = {"return_sequences": True, "return_state": True, "go_backwards": backwards}
     theirs, ours = keras.layers.LSTM(U, use_cudnn=False, **options), make("lstm", U, go_backwards=backwards)
     ours.use_cudnn = False
@@ -114,6 +118,27 @@ def test_our_lstm_is_that_of_keras_with_another_loop(masked, backwards):
 
     flat = np.concatenate([array(part).ravel() for part in (x, h, c, *theirs.get_weights())])
     close(checks.gradient(lambda z: score(ours, z), flat), checks.gradient(lambda z: score(theirs, z), flat))
+
+
+@jax_only
+@pytest.mark.parametrize("backwards", [False, True])
+@pytest.mark.parametrize("gaps", GAPS)
+def test_the_kernel_of_a_gpu_is_given_what_makes_it_that_of_keras(gaps, backwards, monkeypatch):
+    """With jax's own description of the kernel in its place."""
+    from jax.experimental import rnn
+
+    def described(x, h, c, weights, lengths, dropout, bidirectional, **sizes):
+        asked.append(lengths)
+        parts = rnn.unpack_lstm_weights(weights, *sizes.values(), bidirectional)
+        return rnn.lstm_ref(x, h, c, *parts, lengths, *sizes.values(), dropout, bidirectional)
+
+    asked = []
+    monkeypatch.setattr(kernels, "recurs", lambda x: True)
+    monkeypatch.setattr(rnn, "lstm", described)
+    test_our_lstm_is_that_of_keras_with_another_loop(gaps, backwards)
+    assert asked
+    half = make("lstm", U, go_backwards=backwards, dtype="mixed_bfloat16")
+    assert {keras.backend.standardize_dtype(part.dtype) for part in half(tensor(B, T, D))} == {"bfloat16"}
 
 
 # ---------- attention in the loop ----------
@@ -294,21 +319,6 @@ def test_a_model_on_the_phone_writes_what_keras_writes():
         np.testing.assert_array_equal(np.concatenate([run(source=row[None])["tokens"] for row in source]), expected)
     step = phone.get_signature_runner("decode_step").get_input_details()
     assert tuple(step["state_2_context"]["shape"]) == (1, 14)
-
-
-@pytest.mark.skipif(checks.BACKEND != "jax", reason="a kernel of jax")
-def test_no_kernel_of_a_gpu_is_asked_in_half_precision(monkeypatch):
-    """That of jax reads float32 only, and says so too late for Keras to go on without it."""
-    layer, x = make("lstm", 7, dtype="mixed_bfloat16"), normal(2, 5, 3)
-    expected = layer(x)[0]
-
-    def lstm(*args, **kwargs):
-        raise ValueError("Unknown output type bfloat16")
-
-    monkeypatch.setattr(keras.src.backend, "lstm", lstm)
-    with pytest.raises(ValueError, match="bfloat16"):
-        keras.layers.LSTM(7, dtype="mixed_bfloat16")(x)
-    np.testing.assert_array_equal(array(layer(x)[0]), array(expected))
 
 
 @pytest.mark.tensorflow

@@ -46,14 +46,47 @@ class Loop(keras.layers.RNN):
 class LSTM(keras.layers.LSTM, Loop):
     """`keras.layers.LSTM`, faster on a CPU: same arguments, weights and results.
 
-    For its tanh and sigmoid, with a bias, without dropout of its own. Keras' kernel of cuDNN is taken where there is
-    one; that of jax reads float32 only, and in half precision, where Keras breaks off, it is not asked.
+    For its tanh and sigmoid, with a bias, without dropout of its own. On a GPU it is one kernel of cuDNN. On jax it is
+    not that of Keras, which takes neither masks nor half precision and turns the outputs of `go_backwards` about.
     """
 
     def inner_loop(self, sequences, initial_state, mask=None, training=False):
-        if keras.backend.backend() == "jax" and sequences.dtype != "float32":
+        if kernels.recurs(sequences):
+            return self.in_kernel(sequences, *initial_state, mask)
+        if keras.backend.backend() == "jax":
             return Loop.inner_loop(self, sequences, initial_state, mask, training)
         return super().inner_loop(sequences, initial_state, mask, training)
+
+    def in_kernel(self, x, h, c, mask=None):
+        """`inner_loop` by a kernel that reads the first steps of each row: those to be read are moved there, and back.
+
+        x: (B, T, D); h, c: (B, U); mask: bool (B, T), False for steps that leave the state as it is.
+        """
+        dtype, (batch, length) = x.dtype, x.shape[:2]
+        weights = self.cell.kernel, self.cell.recurrent_kernel, self.cell.bias
+        x, h, c, *weights = (ops.cast(w, "float32") for w in (x, h, c, *weights))
+        if self.go_backwards:
+            x, mask = ops.flip(x, axis=1), None if mask is None else ops.flip(mask, axis=1)
+        if mask is None:
+            y, h, c = kernels.cudnn_lstm(x, h, c, *weights, ops.full((batch,), length, dtype="int32"))
+        else:
+            mask = ops.cast(mask, "int32")
+            read = ops.cumsum(mask, axis=1)  # steps of a row, up to each
+            count = read[:, -1]
+            x = rows_at(x, ops.argsort(1 - mask, axis=1))  # stable: those to be read first, in their order
+            y, last, cell = kernels.cudnn_lstm(x, h, c, *weights, ops.maximum(count, 1))
+            some = count[:, None] > 0
+            y = rows_at(ops.concatenate([h[:, None], y], axis=1), read)  # 0 before the first
+            h, c = ops.where(some, last, h), ops.where(some, cell, c)
+        y, h, c = (ops.cast(part, dtype) for part in (y, h, c))
+        return h, y, [h, c]
+
+
+def rows_at(x, index):
+    """x[b, index[b, t]]: (B, S, D), int (B, T) -> (B, T, D)."""
+    batch, length, width = ops.shape(x)
+    first = ops.expand_dims(length * ops.arange(batch, dtype="int32"), 1)
+    return ops.take(ops.reshape(x, (-1, width)), ops.cast(index, "int32") + first, axis=0)
 
 
 MANY = 2**31 - 1
