@@ -208,11 +208,11 @@ def pictures(count=5, size=8):
     return np.random.default_rng(0).integers(0, 255, (count, size, size, 4), "uint8")
 
 
-def same(one, other):
+def same(one, other, atol=0.0):
     for a, b in zip(one, other, strict=True):
         assert a[0].keys() == b[0].keys()
         for x, y in zip([*a[0].values(), *a[1:]], [*b[0].values(), *b[1:]], strict=True):
-            np.testing.assert_array_equal(x, y)
+            np.testing.assert_allclose(x, y, rtol=0, atol=atol)
 
 
 JITTER = Jitter(0.1, 0.2, 0.1, 10, 0.1, 0.5, True)
@@ -238,7 +238,7 @@ def test_a_dataset_that_begins_later_goes_on_as_the_whole():
     whole = batches.dataset(0).take(7).as_numpy_iterator()
     later = batches.dataset(1).take(4).as_numpy_iterator()
     same(list(whole)[3:], later)
-    same(batches.dataset(1).take(3).as_numpy_iterator(), batches.epoch(1))
+    same(batches.dataset(1).take(3).as_numpy_iterator(), batches.epoch(1), 1e-6)  # in a dataset it is one kernel
 
 
 def test_validation_is_what_a_user_sees():

@@ -1,6 +1,8 @@
 """Batches of pictures with captions or labels for `fit`, each picture seen a little differently every time."""
 
 import dataclasses
+import functools
+import itertools
 import math
 
 import numpy as np
@@ -216,39 +218,81 @@ def changed(pictures, size, jitter, seed):
     """
     import tensorflow as tf
 
-    random = Draws(tf.shape(pictures)[0], seed)
-    grey = pictures.shape[-1] == 1
-    moved = tf.raw_ops.ImageProjectiveTransformV3(
-        images=opaque(pictures) if grey else premultiplied(pictures),
-        transforms=transforms(pictures.shape[1], size, jitter, random), output_shape=[size, size],
-        interpolation="BILINEAR", fill_mode="CONSTANT", fill_value=0.0,
-    )  # fmt: skip
+    random, grey = Draws(tf.shape(pictures)[0], seed), pictures.shape[-1] == 1
+    matrices = transforms(pictures.shape[1], size, jitter, random)
     coloured = random.between(0, 1, 1) < jitter.background
     background = tf.where(coloured, random.between(0, 1, 1 if grey else 3), 1.0)
-    x = tf.clip_by_value(lit(moved, background, jitter.colour, random), 0.0, 1.0)
+    light = [1 + jitter.colour * random.between(-1, 1, 1) for _ in range(3)]
+    x = one_kernel()(pictures, matrices, background, *light, size)
     return cut_out(x, jitter.cutout, random) if jitter.cutout else x
 
 
-def opaque(pictures):
-    """Grey pictures uint8 (B, P, P, 1) as brightness and opacity, 0 to 1: float32 (B, P, P, 2)."""
-    import tensorflow as tf
+@functools.cache
+def one_kernel():
+    """`seen_through` as one."""
+    from keras_seq import kernels
 
-    brightness = tf.cast(pictures, "float32") / 255
-    return tf.concat([brightness, tf.ones_like(brightness)], -1)
+    return kernels.fused(seen_through)
 
 
-def premultiplied(pictures):
-    """uint8 (B, P, P, 4) as float32, 0 to 1, colours times opacity: edges that are moved by a fraction stay bright.
+def seen_through(pictures, matrices, background, brightness, contrast, saturation, size):
+    """Pictures uint8 (B, P, P, C) moved by matrices (B, 2, 3), on backgrounds (B, C), in other light: (B, S, S, C).
 
-    Opacity reaches the colours by a matrix product, which takes half as long as pictures cut, stretched and joined.
+    x, which is colours + (1 - opacity) background, becomes mean + contrast (grey + saturation (x - grey) - mean) +
+    (brightness - 1) / 2. But for the mean all of it is linear in a pixel's numbers: one matrix for each picture.
     """
     import tensorflow as tf
 
-    values = tf.cast(pictures, "float32")
-    of_opacity = np.zeros((4, 4), "float32")
-    of_opacity[3, :3] = 1 / 255**2
-    factors = tf.matmul(tf.reshape(values, (-1, 4)), of_opacity) + np.array([0, 0, 0, 1 / 255], "float32")
-    return values * tf.reshape(factors, tf.shape(values))
+    planes, channels = moved(pictures, matrices, size), background.shape[-1]
+    background, brightness, contrast, saturation = (
+        x[:, None] for x in (background, brightness, contrast, saturation)
+    )  # (B, 1, C), and (B, 1, 1) each
+    placed = tf.concat([tf.eye(channels, batch_shape=tf.shape(background)[:1]), -background], axis=1)  # (B, C + 1, C)
+    light = contrast * (saturation * np.eye(channels, dtype="float32") + (1 - saturation) / channels)  # (B, C, C)
+    means = tf.reduce_mean(planes, axis=2)[:, None] @ placed + background  # (B, 1, C)
+    mean = tf.reduce_mean(means, axis=-1, keepdims=True)
+    rest = background @ light + mean * (1 - contrast) + 0.5 * (brightness - 1)
+    x = tf.reduce_sum(planes[:, :, None] * (placed @ light)[..., None], axis=1) + tf.transpose(rest, (0, 2, 1))
+    x = tf.transpose(tf.clip_by_value(x, 0.0, 1.0), (0, 2, 1))
+    return tf.reshape(x, (-1, size, size, channels))
+
+
+def moved(pictures, matrices, size):
+    """Each place of the result between four stored pixels: colours times opacity, and opacity, (B, C + 1, S * S).
+
+    From 0 to 1; edges that are moved by a fraction stay bright. Outside of a picture there is nothing.
+    """
+    import tensorflow as tf
+
+    count, stored = tf.shape(pictures)[0], pictures.shape[1]
+    pixels = pictures if pictures.shape[-1] == 1 else tf.bitcast(pictures, "int32")  # all numbers of one in one
+    pixels, first = tf.reshape(pixels, (-1,)), stored**2 * tf.range(count)[:, None]
+    down, along = np.indices((size, size), "float32").reshape(2, -1)
+    rows = (tf.split(row, 3, axis=1) for row in tf.unstack(matrices, axis=1))
+    x, y = (tf.clip_by_value(a * along + b * down + c, -1.0, stored) for a, b, c in rows)  # (B, S * S) each
+    left, top = tf.floor(x), tf.floor(y)
+    planes = []
+    for i, j in itertools.product((0, 1), (0, 1)):
+        share = (1 - tf.abs(left + i - x)) * (1 - tf.abs(top + j - y))
+        column, row = tf.cast(left, "int32") + i, tf.cast(top, "int32") + j
+        inside = (column >= 0) & (column < stored) & (row >= 0) & (row < stored)
+        place = first + stored * tf.clip_by_value(row, 0, stored - 1) + tf.clip_by_value(column, 0, stored - 1)
+        planes.append(premultiplied(tf.gather(pixels, place), tf.where(inside, share, 0.0)))
+    return tf.stack([tf.add_n(plane) for plane in zip(*planes)], axis=1)
+
+
+def premultiplied(pixels, share):
+    """Colours times opacity, and opacity, of so large a share of pixels: uint8, which is grey, or four in an int32."""
+    import tensorflow as tf
+
+    if pixels.dtype == "uint8":
+        return tf.cast(pixels, "float32") / 255 * share, share
+    *colours, opacity = (
+        tf.cast(tf.bitwise.bitwise_and(tf.bitwise.right_shift(pixels, shift), 255), "float32") / 255
+        for shift in (0, 8, 16, 24)
+    )
+    opacity *= share
+    return *(colour * opacity for colour in colours), opacity
 
 
 class Draws:
@@ -267,7 +311,7 @@ class Draws:
 
 
 def transforms(stored, size, jitter, random):
-    """For each picture the rows of the matrix that takes a place in the result to one in the stored picture: (B, 8)."""
+    """For each picture the matrix that takes (x, y, 1) in the result to a place in the stored picture: (B, 2, 3)."""
     import tensorflow as tf
 
     angle = random.between(-1, 1, 1)[:, 0] * math.radians(jitter.rotate)
@@ -279,29 +323,7 @@ def transforms(stored, size, jitter, random):
     to, at = (size - 1) / 2, (stored - 1) / 2
     left = at - (c * to - s * to) * mirror + shift[:, 0]
     top = at - (s * to + c * to) + shift[:, 1]
-    zero = tf.zeros_like(c)
-    return tf.stack([c * mirror, -s * mirror, left, s, c, top, zero, zero], axis=1)
-
-
-def lit(moved, background, amount, random):
-    """Premultiplied pictures (B, S, S, C + 1) on backgrounds (B, C), in other light: (B, S, S, C).
-
-    x, which is colours + (1 - opacity) background, becomes mean + contrast (grey + saturation (x - grey) - mean) +
-    (brightness - 1) / 2. But for the mean all of it is linear in a pixel's numbers: one matrix for each picture.
-    """
-    import tensorflow as tf
-
-    channels, background = background.shape[-1], background[:, None]
-    brightness, contrast, saturation = (
-        1 + amount * random.between(-1, 1, 1)[:, None] for _ in range(3)
-    )  # (B, 1, 1) each
-    placed = tf.concat([tf.eye(channels, batch_shape=tf.shape(background)[:1]), -background], axis=1)  # (B, C + 1, C)
-    light = contrast * (saturation * np.eye(channels, dtype="float32") + (1 - saturation) / channels)  # (B, C, C)
-    pixels = tf.reshape(moved, (-1, moved.shape[1] * moved.shape[2], channels + 1))
-    means = tf.reduce_mean(pixels, axis=1, keepdims=True) @ placed + background  # (B, 1, C)
-    mean = tf.reduce_mean(means, axis=-1, keepdims=True)
-    rest = background @ light + mean * (1 - contrast) + 0.5 * (brightness - 1)
-    return tf.reshape(pixels @ (placed @ light) + rest, (-1, *moved.shape[1:-1], channels))
+    return tf.reshape(tf.stack([c * mirror, -s * mirror, left, s, c, top], axis=1), (-1, 2, 3))
 
 
 def cut_out(x, share, random):
