@@ -4,6 +4,8 @@ import collections
 
 import keras
 
+from keras_seq import kernels
+
 PATIENCE = 30  # calls of the same shapes, after which the seconds that XLA takes to compile begin to pay
 
 
@@ -25,8 +27,13 @@ def graph(function, variables, jit_compile=False):
 
     plain = tf.function(function, reduce_retracing=True, autograph=False)
     xla = tf.function(function, autograph=False, jit_compile=True)  # compiles each shape anyway
+
+    def by_xla(*args):
+        kernels.wide_vectors()
+        return xla(*args)
+
     if jit_compile != "auto":
-        return xla if jit_compile else plain
+        return by_xla if jit_compile else plain
     calls, refused = collections.Counter(), set()
 
     def run(*args):
@@ -34,7 +41,7 @@ def graph(function, variables, jit_compile=False):
         calls[shapes] += 1
         if calls[shapes] > PATIENCE and shapes not in refused:
             try:
-                return xla(*args)
+                return by_xla(*args)
             except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError):  # an op that XLA does not know
                 refused.add(shapes)
         return plain(*args)

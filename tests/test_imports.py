@@ -17,7 +17,7 @@ MAY_IMPORT = {
     "kernels": set(),  # as compilation: what knows a backend
     "layers": {"kernels"},
     "models": {"layers"},
-    "compilation": set(),  # knows every backend, and nothing of ours
+    "compilation": {"kernels"},  # knows every backend
     "decoding": {"layers", "models", "compilation"},
     "deploy": {"layers", "models", "decoding"},
     "data": {"kernels"},

@@ -1,6 +1,11 @@
 """What is one kernel where a graph of tensorflow knows all shapes gives what it gives in many operations."""
 
 import functools
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -109,3 +114,22 @@ def test_only_a_graph_has_kernels():
     assert met == [False]
     assert array(tf.function(twice)(x)).shape == (3, 4)
     assert met == [False, True]
+
+
+WIDTHS = """
+import os, tensorflow as tf
+from keras_seq import kernels
+tf.function(lambda x: kernels.fused(lambda y: tf.tanh(y) * y)(x), autograph=False)(tf.ones((5, 7)))
+print(os.environ["XLA_FLAGS"])
+"""
+
+
+@pytest.mark.parametrize("asked", ["", " --xla_cpu_prefer_vector_width=128"])
+def test_vectors_are_wide_unless_who_runs_it_says_how_wide(asked, tmp_path):
+    flags, cpu = f"--xla_dump_to={tmp_path}{asked}", Path("/proc/cpuinfo")
+    command, env = [sys.executable, "-c", WIDTHS], os.environ | {"XLA_FLAGS": flags}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == flags  # as before
+    (options,) = tmp_path.glob("module_0001*debug_options")
+    wide = "512" if cpu.exists() and "avx512_bf16" in cpu.read_text() else "256"
+    assert re.findall(r"xla_cpu_prefer_vector_width: (\d+)", options.read_text()) == ["128" if asked else wide]
