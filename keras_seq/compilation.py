@@ -26,24 +26,28 @@ def graph(function, variables, jit_compile=False):
     import tensorflow as tf
 
     plain = tf.function(function, reduce_retracing=True, autograph=False)
-    xla = tf.function(function, autograph=False, jit_compile=True)  # compiles each shape anyway
+    if jit_compile is False:
+        return plain
+    calls, compiled = collections.Counter(), {}
 
-    def by_xla(*args):
-        kernels.wide_vectors()
-        return xla(*args)
-
-    if jit_compile != "auto":
-        return by_xla if jit_compile else plain
-    calls, refused = collections.Counter(), set()
+    def by_xla(shapes, *args):
+        if shapes not in compiled:  # asked by its shapes, a function is found a quarter of a millisecond sooner
+            kernels.wide_vectors()
+            xla = tf.function(function, autograph=False, jit_compile=True)
+            compiled[shapes] = xla.get_concrete_function(*args)
+        return compiled[shapes](*args)
 
     def run(*args):
-        shapes = tuple(tuple(x.shape) for x in tf.nest.flatten(args) if x is not None)
+        named = keras.tree.flatten_with_path(args)
+        shapes = tuple((name, tuple(x.shape), x.dtype) for name, x in named if x is not None)
+        if jit_compile is True:
+            return by_xla(shapes, *args)
         calls[shapes] += 1
-        if calls[shapes] > PATIENCE and shapes not in refused:
+        if calls[shapes] > PATIENCE and compiled.get(shapes, by_xla) is not None:
             try:
-                return by_xla(*args)
+                return by_xla(shapes, *args)
             except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError):  # an op that XLA does not know
-                refused.add(shapes)
+                compiled[shapes] = None
         return plain(*args)
 
     return run

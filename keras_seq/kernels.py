@@ -173,9 +173,9 @@ def product_of_some(x, y):
 
 
 def product_turned(x, y):
-    """x y^T of (M, D), (N, D), for which tensorflow, given a transpose and a product, turns y before a loop."""
+    """x y^T of (..., M, D), (..., N, D), for which tensorflow, given a transpose and a product, turns y on its own."""
     if keras.backend.backend() != "tensorflow":
-        return ops.matmul(x, ops.transpose(y))
+        return ops.matmul(x, ops.swapaxes(y, -1, -2))
     import tensorflow as tf
 
     return tf.matmul(x, y, transpose_b=True)
