@@ -2,6 +2,7 @@
 
     python -m benchmarks gpu                                    # needs jax, torch, keras and this repository
     python -m benchmarks gpu --models transformer --batch 128
+    python -m benchmarks gpu --profile 20                       # and the 20 kernels of each side that take most time
     python -m benchmarks gpu --toy                              # seconds, on a CPU: does it run
 
 A Transformer, an LSTM with attention and a decoder over long rows. torch has the same weights, autocast to bfloat16,
@@ -11,6 +12,8 @@ chip's bfloat16 peak that the products of the model alone take, and the most mem
 """
 
 import argparse
+import collections
+import gzip
 import json
 import math
 import os
@@ -18,6 +21,7 @@ import re
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -40,6 +44,7 @@ TOY_SHAPES = {"transformer": (4, 8), "lstm": (4, 8), "long": (2, 32)}
 PEAKS = {"H200": 989e12, "H100 PCIe": 756e12, "H100": 989e12, "A100": 312e12, "L4": 121e12, "T4": 65e12, "4090": 165e12}
 SIDES = ("ours", "torch")
 EVERY = 512  # queries a block of long attention
+TRACED = 4  # steps of a profile
 
 
 def made(name, options):
@@ -76,8 +81,11 @@ def first_loss(model, inputs, labels):
     return float(training.TokenCrossEntropy()(labels, logits))
 
 
-def train_ours(name, options, rows, length, steps):
-    """Steps of `fit` in mixed bfloat16 on jax: ticks, weights, the first loss, memory."""
+def train_ours(name, options, rows, length, steps, trace=None):
+    """Steps of `fit` in mixed bfloat16 on jax: ticks, weights, the first loss, memory.
+
+    `trace` gets a function that takes `TRACED` steps more.
+    """
     import jax
     import keras
 
@@ -99,13 +107,17 @@ def train_ours(name, options, rows, length, steps):
         while True:
             yield inputs, labels
 
-    callback = keras.callbacks.LambdaCallback(on_train_batch_end=each)
-    model.fit(forever(), steps_per_epoch=steps, verbose=0, callbacks=[callback], shuffle=False)
+    def fit(steps, *callbacks):
+        model.fit(forever(), steps_per_epoch=steps, verbose=0, callbacks=list(callbacks), shuffle=False)
+
+    fit(steps, keras.callbacks.LambdaCallback(on_train_batch_end=each))
     stats = jax.devices()[0].memory_stats() or {}
+    if trace is not None:
+        trace(lambda: fit(TRACED))
     return tick, model, first, stats.get("peak_bytes_in_use")
 
 
-def train_torch(name, options, rows, length, steps, compiled=True):
+def train_torch(name, options, rows, length, steps, trace=None, compiled=True):
     """The same of torch, with the weights of ours."""
     import torch
 
@@ -130,7 +142,42 @@ def train_torch(name, options, rows, length, steps, compiled=True):
         if device == "cuda":
             torch.cuda.synchronize()
         tick()
-    return tick, model, first, torch.cuda.max_memory_allocated() if device == "cuda" else None
+    memory = torch.cuda.max_memory_allocated() if device == "cuda" else None
+    if trace is not None:
+        trace(lambda: [step() for _ in range(TRACED)])
+    return tick, model, first, memory
+
+
+def kernels_of_ours(run):
+    """What jax' trace tells of each operation: {name: seconds}."""
+    import jax
+
+    found = collections.Counter()
+    with tempfile.TemporaryDirectory() as folder:
+        with jax.profiler.trace(folder):
+            run()
+        (file,) = Path(folder).rglob("*.trace.json.gz")
+        events = json.loads(gzip.decompress(file.read_bytes()))["traceEvents"]
+    for event in events:
+        told = event.get("args", {})
+        if "hlo_op" in told:
+            names = dict.fromkeys([event["name"], told["hlo_op"], told.get("tf_op", "")])
+            found[" ".join(filter(None, names))] += event["dur"] / 1e6
+    return found
+
+
+def kernels_of_torch(run):
+    """The same of torch."""
+    import torch
+    from torch.profiler import ProfilerActivity, profile
+
+    on_gpu = torch.cuda.is_available()
+    with profile(activities=[ProfilerActivity.CUDA if on_gpu else ProfilerActivity.CPU]) as trace:
+        run()
+        if on_gpu:
+            torch.cuda.synchronize()
+    took = "self_device_time_total" if on_gpu else "self_cpu_time_total"
+    return collections.Counter({each.key: getattr(each, took) / 1e6 for each in trace.key_averages()})
 
 
 def work(count, name, options, rows, length):
@@ -149,12 +196,19 @@ def peak_of(device):
 
 
 TRAIN = {"ours": train_ours, "torch": train_torch}
+KERNELS = {"ours": kernels_of_ours, "torch": kernels_of_torch}
 
 
-def measure(side, name, options, rows, length, steps):
-    """One side in this process: {"tokens_s", "ms", "share", "gib", "weights", "loss", "device", "first_s"}."""
-    begin = time.perf_counter()
-    tick, model, loss, memory = TRAIN[side](name, options, rows, length, steps)
+def measure(side, name, options, rows, length, steps, profile=0):
+    """One side in this process: {"tokens_s", "ms", "share", "gib", "weights", "loss", "device", "first_s"}.
+
+    With a `profile` also "busy", milliseconds of all kernels of a step, and "kernels", so many of them by their time.
+    """
+    begin, found = time.perf_counter(), collections.Counter()
+    trace = (lambda run: found.update(KERNELS[side](run))) if profile else None
+    tick, model, loss, memory = TRAIN[side](name, options, rows, length, steps, trace)
+    each = {name: 1e3 * seconds / TRACED for name, seconds in found.most_common(profile)}
+    profiled = {"busy": 1e3 * found.total() / TRACED, "kernels": each} if profile else {}
     count = sum(math.prod(v.shape) for v in model.trainable_variables)
     samples = [wall for _, wall in tick.samples()][1:]  # the first steps compile
     best, device = min(samples), device_name()
@@ -163,7 +217,7 @@ def measure(side, name, options, rows, length, steps):
         "tokens_s": 1e3 * texts * rows * length / statistics.median(samples), "ms": statistics.median(samples),
         "best_ms": best, "share": peak and work(count, name, options, rows, length) / (best / 1e3) / peak,
         "gib": memory and memory / 2**30, "weights": count, "loss": loss, "device": device,
-        "first_s": tick.times[0][1] - begin,
+        "first_s": tick.times[0][1] - begin, **profiled,
     }  # fmt: skip
 
 
@@ -184,6 +238,7 @@ def in_own_process(side, name, args):
     job = [sys.executable, "-m", "benchmarks.gpu", "--only", side, "--models", name, "--steps", str(args.steps)]
     job += ["--toy"] if args.toy else []
     job += ["--batch", str(args.batch)] if args.batch else []
+    job += ["--profile", str(args.profile)] if args.profile else []
     done = subprocess.run(job, env=env, cwd=ROOT, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"{side} {name}: {done.stderr[-4000:]}")
@@ -211,6 +266,14 @@ def table(found):
     return f"{device}, bfloat16\n\n{_race.markdown(header, rows)}"
 
 
+def profiles(found):
+    """Where the time of a step went, for each model and side of {model: {side: numbers}}."""
+    for name, sides in found.items():
+        for side, n in sides.items():
+            yield f"\n{name}, {side}: kernels {n['busy']:.2f} of the {n['ms']:.2f} ms of a step"
+            yield from (f"{ms:9.3f} ms  {kernel[:150]}" for kernel, ms in n["kernels"].items())
+
+
 def agree(sides):
     """Raises AssertionError where the sides have not the same weights and the same loss before the first step."""
     ours, theirs = sides["ours"], sides["torch"]
@@ -224,13 +287,14 @@ def main(argv=None):
     parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES))
     parser.add_argument("--steps", type=int, default=30, help="of which the first two do not count")
     parser.add_argument("--batch", type=int, help="rows of a batch, instead of the benchmark's own")
+    parser.add_argument("--profile", type=int, default=0, help="how many kernels of a step to list (default: none)")
     parser.add_argument("--toy", action="store_true", help="tiny sizes, to see whether it runs")
     parser.add_argument("--only", choices=SIDES, help="measure one side here, print JSON")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     args = parser.parse_args(argv)
     if args.only:
         (name,) = args.models
-        print(json.dumps(measure(args.only, name, *sizes(name, args), args.steps)))
+        print(json.dumps(measure(args.only, name, *sizes(name, args), args.steps, args.profile)))
         return 0
     found = {}
     for name in args.models:
@@ -239,6 +303,8 @@ def main(argv=None):
             agree(found[name])
         print(f"{name}: {json.dumps(found[name])}", file=sys.stderr, flush=True)
     print(json.dumps(found, indent=1) if args.json else table(found))
+    if args.profile and not args.json:
+        print(*profiles(found), sep="\n")
     return 0
 
 

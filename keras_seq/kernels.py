@@ -64,13 +64,13 @@ def fuses(*args, rows=False):
 
 @functools.cache
 def wide_vectors():
-    """Has XLA take vectors of 512 bits, on a CPU that does not slow down for them: one with this flag.
+    """Has XLA take vectors of 512 bits, on a CPU that does not slow down for them: one with AVX512_BF16.
 
     Its own choice is 256 bits, with which a product of one row gets half of what the cache could give. It reads its
     flags when it compiles for the first time in a process; if it has, or who runs it asks for another width, it is so.
     """
     cpu = Path("/proc/cpuinfo")
-    if not (cpu.exists() and "avx512_bf16" in cpu.read_text(errors="replace")):
+    if not (on_cpu() and cpu.exists() and "avx512_bf16" in cpu.read_text(errors="replace")):
         return
     import tensorflow as tf
 

@@ -191,8 +191,12 @@ def test_the_benchmark_of_an_accelerator_runs_on_a_cpu(name):
     from benchmarks import gpu
 
     options, (rows, length) = gpu.TOYS[name], gpu.TOY_SHAPES[name]
-    tick, model, loss, _ = gpu.train_torch(name, options, rows, length, steps=4, compiled=False)
+    seen = []
+    tick, model, loss, _ = gpu.train_torch(
+        name, options, rows, length, 4, lambda run: seen.append(gpu.kernels_of_torch(run)), compiled=False
+    )
     assert len(tick.samples()) == 3
+    assert seen[0].total() > 0
     assert abs(loss - gpu.first_loss(model, *gpu.batch(name, options, rows, length))) < 1e-4
 
 
@@ -211,10 +215,10 @@ def test_work_is_counted_as_in_the_books():
 def test_our_side_trains_through_fit_on_jax_without_tensorflow():
     code = (
         "import sys; sys.modules['tensorflow'] = None; from benchmarks import gpu; "
-        "found = gpu.measure('ours', 'long', gpu.TOYS['long'], *gpu.TOY_SHAPES['long'], steps=4); "
-        "print(found['tokens_s'] > 0, found['device'])"
+        "found = gpu.measure('ours', 'long', gpu.TOYS['long'], *gpu.TOY_SHAPES['long'], steps=4, profile=3); "
+        "print(found['tokens_s'] > 0 and found['busy'] > sum(found['kernels'].values()), len(found['kernels']))"
     )
     env = {**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", code], env=env, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split()[0] == "True"
+    assert done.stdout.split() == ["True", "3"]
