@@ -6,7 +6,7 @@ import weakref
 import numpy as np
 from keras import ops, tree
 
-from keras_seq import compilation
+from keras_seq import compilation, kernels
 from keras_seq.layers.beams import follow, widen
 from keras_seq.layers.core import for_loop
 
@@ -115,18 +115,20 @@ def search(
             return draw(logits, score, done, noise[index], temperature, top_k, top_p, pad)
         return expand(logits, score, done, width, pad, top) if width > 1 else best(logits, score, done, pad, top)
 
+    bare, whole = of_one_row(state)
+
     def unfinished(index, tokens, last, score, done, state):
         return ops.logical_not(ops.all(done))
 
     def write(index, tokens, last, score, done, state):
-        logits, state = model.step(last, index, memory, state)
+        logits, state = model.step(last, index, memory, whole(state))
         new, score, parent = choose(index, ops.cast(ops.squeeze(logits, 1), "float32"), score, done)
         if parent is not None:
             tokens, done = ops.take(tokens, parent, axis=0), ops.take(done, parent, axis=0)
             state = follow(state, parent)
         last = ops.expand_dims(new, 1)
         tokens = ops.slice_update(tokens, (0, index), last)
-        return index + 1, tokens, last, score, ops.logical_or(done, ops.equal(new, eos)), state
+        return index + 1, tokens, last, score, ops.logical_or(done, ops.equal(new, eos)), bare(state)
 
     start = (
         ops.convert_to_tensor(0, dtype="int32"),
@@ -134,12 +136,28 @@ def search(
         first,
         first_scores(batch, width, beams),
         ops.zeros((rows,), dtype="bool"),
-        state,
+        bare(state),
     )
     with for_loop(model, rows) if once else contextlib.nullcontext():
         _, tokens, _, score, _, _ = ops.while_loop(unfinished, write, start, maximum_iterations=max_length)
     tokens, score = ops.reshape(tokens, (batch, width, max_length)), ops.reshape(score, (batch, width))
     return rank(tokens, score, length_penalty, results, pad) if beams > 1 else (tokens, score)
+
+
+def of_one_row(state):
+    """Two functions: one takes the first axis off what has one row of such a state, the other puts it back.
+
+    For a loop to carry: a cache that has an axis of one row XLA copies at every step, twice.
+    """
+    rows = tree.map_structure(lambda x: len(x.shape) > 0 and x.shape[0] == 1 and kernels.in_xla(), state)
+
+    def bare(state):
+        return tree.map_structure(lambda x, one: ops.squeeze(x, 0) if one else x, state, rows)
+
+    def whole(state):
+        return tree.map_structure(lambda x, one: ops.expand_dims(x, 0) if one else x, state, rows)
+
+    return bare, whole
 
 
 def first_scores(batch, width, beams):

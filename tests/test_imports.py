@@ -18,7 +18,7 @@ MAY_IMPORT = {
     "layers": {"kernels"},
     "models": {"layers"},
     "compilation": {"kernels"},  # knows every backend
-    "decoding": {"layers", "models", "compilation"},
+    "decoding": {"kernels", "layers", "models", "compilation"},
     "deploy": {"layers", "models", "decoding"},
     "data": {"kernels"},
     "training": {"kernels", "layers"},

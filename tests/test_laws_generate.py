@@ -313,9 +313,10 @@ def test_what_xla_cannot_compile_goes_on_as_a_graph(monkeypatch):
 @pytest.mark.tensorflow
 @pytest.mark.parametrize("name", ["transformer", "lstm"])
 @pytest.mark.parametrize("options", [{}, {"beams": 3, "results": 2}, {"temperature": 1.0, "top_k": 5}], ids=str)
-def test_xla_writes_the_same(name, options):
+@pytest.mark.parametrize("rows", [1, 3])
+def test_xla_writes_the_same(name, options, rows):
     model = checks.shake(models()[name])
-    batch = {"source": np.random.default_rng(2).integers(4, 23, (3, 7), "int32")}
+    batch = {"source": np.random.default_rng(2).integers(4, 23, (rows, 7), "int32")}
     plain, xla = (generate(model, batch, max_length=5, jit_compile=jit, **options) for jit in (False, True))
     np.testing.assert_array_equal(array(xla[0]), array(plain[0]))
     close(xla[1], plain[1], 1e-4)

@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from keras_seq import kernels
 from keras_seq.layers import attention as attentions
 from keras_seq.layers import beams, masks, positions
 from keras_seq.layers.attention import MultiHeadAttention, divide
@@ -196,7 +197,10 @@ def write(cache, new, index):
     """Keys and values (B, N, T, H) of new positions written into a cache at `index`, whose keys may be turned."""
 
     def put(name, x, place):
-        return ops.slice_update(cache[name], place, ops.cast(x, cache[name].dtype))
+        old, x = cache[name], ops.cast(x, cache[name].dtype)
+        if old.shape[0] == 1 and kernels.in_xla():  # which writes in place where there is no axis of one row
+            return ops.expand_dims(ops.slice_update(old[0], place[1:], x[0]), 0)
+        return ops.slice_update(old, place, x)
 
     if "turned" in cache:  # (B, N, H, L)
         keys = {"turned": put("turned", ops.swapaxes(new["k"], 2, 3), (0, 0, 0, index))}
