@@ -16,7 +16,7 @@ NAMES = {
 
 
 def run():
-    command = [sys.executable, str(SCRIPT), "--json", "--runs", "2", "--lengths", *map(str, LENGTHS)]
+    command = [sys.executable, str(SCRIPT), "--json", "--runs", "2", "--kinds", *NAMES, "--lengths", *map(str, LENGTHS)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     found = json.loads(done.stdout)
     ratios = {
