@@ -321,6 +321,21 @@ def test_a_model_on_the_phone_writes_what_keras_writes():
     assert tuple(step["state_2_context"]["shape"]) == (1, 14)
 
 
+@jax_only
+def test_no_kernel_of_keras_is_asked_on_a_gpu(monkeypatch):
+    """That of jax reads float32 only, and says so too late for Keras to go on without it."""
+    layer, x = make("lstm", 7, dtype="mixed_bfloat16"), normal(2, 5, 3)
+    expected = layer(x)[0]
+
+    def lstm(*args, **kwargs):
+        raise ValueError("Unknown output type bfloat16")
+
+    monkeypatch.setattr(keras.src.backend, "lstm", lstm)
+    with pytest.raises(ValueError, match="bfloat16"):
+        keras.layers.LSTM(7, dtype="mixed_bfloat16")(x)
+    np.testing.assert_array_equal(array(layer(x)[0]), array(expected))
+
+
 @pytest.mark.tensorflow
 def test_the_loop_of_a_whole_target_converts_too():
     """Keras' own loop holds ops that no phone has; `recurrent_loops` puts another in its place."""
