@@ -17,7 +17,7 @@ import pathlib
 import sys
 from typing import Literal
 
-from keras_seq.app import App, Data, ExportOptions, Preview
+from keras_seq.app import App, Data, ExportOptions, Preview, above_zero, below_one
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +53,13 @@ class Config:
     epochs: int = 46  # passes over the training data; the schedule ends with the last
     patience: int = 0  # epochs without a better validation before training stops; 0: none
     keep: Literal["best", "last"] = "last"  # weights of the best epoch in validation, whose pictures are few, or of the last, where the schedule ends
+
+    def __post_init__(self):
+        above_zero(
+            self, "size", "vocab_size", "dim", "width", "depth", "layers", "heads", "mlp_dim", "batch_size",
+            "learning_rate", "max_length",
+        )
+        below_one(self, "dropout", "label_smoothing")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -20,7 +20,7 @@ import dataclasses
 import functools
 from typing import Literal
 
-from keras_seq.app import App, Data, ExportOptions, Preview
+from keras_seq.app import App, Data, ExportOptions, Preview, above_zero, below_one
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,9 +55,10 @@ class Config:
     mixed_precision: bool = False  # such models are small: bfloat16 gains nothing
 
     def __post_init__(self):
-        for name in ("horizon", "context", "patch", "dim", "units", "layers", "batch"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"expected --{name} above 0, got {getattr(self, name)}")
+        above_zero(
+            self, "horizon", "context", "patch", "dim", "heads", "mlp_dim", "units", "layers", "batch", "learning_rate",
+        )
+        below_one(self, "dropout")
         if self.model == "transformer" and self.context % self.patch:
             raise ValueError(f"expected a --context that is a multiple of --patch, got {self.context} and {self.patch}")
         shares = numbers(self.quantiles, "--quantiles 0.1,0.5,0.9")

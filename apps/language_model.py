@@ -15,7 +15,7 @@ perplexity on text that it has never seen, writes as you watch, and exports file
 import dataclasses
 from typing import Literal
 
-from keras_seq.app import App, Data, ExportOptions, Preview
+from keras_seq.app import App, Data, ExportOptions, Preview, above_zero, below_one
 
 CHARACTERS = {"char": 1, "subword": 4}  # in a token, about
 HELD_OUT = {True: "the last tenth of each text, which also chose the epoch", False: "works that training never saw"}
@@ -43,6 +43,13 @@ class Config:
     epoch_steps: int = 250  # an epoch is so many steps, wherever in the text they end: a sample is shown after each
     epochs: int = 12  # the schedule ends with the last
     patience: int = 4  # epochs without a better validation loss before training stops
+
+    def __post_init__(self):
+        above_zero(
+            self, "vocab_size", "context", "dim", "layers", "heads", "mlp_dim", "units", "batch", "learning_rate",
+            "epoch_steps",
+        )
+        below_one(self, "dropout")
 
 
 @dataclasses.dataclass(frozen=True)

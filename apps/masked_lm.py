@@ -17,7 +17,7 @@ import dataclasses
 import re
 from typing import Literal
 
-from keras_seq.app import App, Data, ExportOptions, Preview
+from keras_seq.app import App, Data, ExportOptions, Preview, above_zero, below_one
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +45,11 @@ class Config:
     mixed_precision: bool = False  # bfloat16: good on a GPU, no faster than float32 in small models on a CPU
 
     def __post_init__(self):
+        above_zero(
+            self, "vocab_size", "dim", "layers", "heads", "mlp_dim", "units", "batch", "learning_rate", "max_length",
+            "held",
+        )
+        below_one(self, "dropout")
         if not 0 < self.hidden < 1:
             raise ValueError(f"expected --hidden between 0 and 1, got {self.hidden}: 0.15 is usual")
 

@@ -18,7 +18,7 @@ import dataclasses
 import re
 from typing import Literal
 
-from keras_seq.app import App, Data, ExportOptions, Preview
+from keras_seq.app import App, Data, ExportOptions, Preview, above_zero, below_one
 
 PAPERS = {  # word error rates without stress on CMUdict, another draw of the same test: a tenth of the words
     "bi-LSTM with alignments (Yao and Zweig 2015)": 23.55,
@@ -49,6 +49,10 @@ class Config:
     max_length: int = 40  # letters of a word, and phonemes; longer ones are left out of training
     epochs: int = 20  # passes over the training data; the schedule ends with the last
     patience: int = 0  # the schedule has its best at its end
+
+    def __post_init__(self):
+        above_zero(self, "dim", "layers", "heads", "mlp_dim", "units", "batch_tokens", "learning_rate", "max_length")
+        below_one(self, "dropout", "label_smoothing")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -23,7 +23,7 @@ import os
 import sys
 from typing import Literal
 
-from keras_seq.app import App, Data, ExportOptions, Preview
+from keras_seq.app import App, Data, ExportOptions, Preview, above_zero, below_one
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,6 +56,13 @@ class Config:
     test: int = 2000  # rows held out of your own data for the test, a tenth at most; the pack has its own
     epochs: int = 6  # passes over the training data; the schedule ends with the last
     patience: int = 3  # epochs without a better validation before training stops: log loss, or the error of numbers
+
+    def __post_init__(self):
+        above_zero(
+            self, "members", "vocab_size", "dim", "units", "layers", "heads", "mlp_dim", "batch", "learning_rate",
+            "max_length",
+        )
+        below_one(self, "dropout", "word_dropout")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -20,7 +20,7 @@ import pathlib
 import sys
 from typing import Literal
 
-from keras_seq.app import App, Data, ExportOptions, Preview
+from keras_seq.app import App, Data, ExportOptions, Preview, above_zero, below_one
 
 OFTEN = 10  # times: a word that training says as often can be a token
 
@@ -63,9 +63,11 @@ class Config:
     mixed_precision: bool = False  # bfloat16: good on a GPU
 
     def __post_init__(self):
-        for name in ("rate", "bands", "dim", "layers", "units", "longest", "batch_seconds", "max_length"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"expected --{name.replace('_', '-')} above 0, got {getattr(self, name)}")
+        above_zero(
+            self, "rate", "bands", "dim", "layers", "units", "heads", "mlp_dim", "writer_layers", "longest",
+            "batch_seconds", "learning_rate", "max_length",
+        )
+        below_one(self, "dropout", "label_smoothing")
         if self.moment % 2 or self.moment < 2:
             raise ValueError(f"expected an even --moment of at least 2, got {self.moment}")
 

@@ -20,7 +20,7 @@ import dataclasses
 import sys
 from typing import Literal
 
-from keras_seq.app import App, Block, Data, ExportOptions, Preview
+from keras_seq.app import App, Block, Data, ExportOptions, Preview, above_zero, below_one
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +50,13 @@ class Config:
     epochs: int = 6  # passes over the training data; the schedule ends with the last
     patience: int = 0  # the schedule has its best at its end
     mixed_precision: bool = False  # bfloat16: good on a GPU, no faster than float32 in small models on a CPU
+
+    def __post_init__(self):
+        above_zero(
+            self, "vocab_size", "dim", "units", "layers", "heads", "mlp_dim", "batch", "learning_rate", "max_length",
+            "held",
+        )
+        below_one(self, "dropout")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,7 +14,7 @@ tells its BLEU and chrF on sentences it has never seen, and exports files that r
 import dataclasses
 from typing import Literal
 
-from keras_seq.app import App, Data, ExportOptions, Preview
+from keras_seq.app import App, Data, ExportOptions, Preview, above_zero, below_one
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +41,12 @@ class Config:
     test: int = 1000  # distinct sentences held out of your own data for the test; the pack has its own
     epochs: int = 9  # passes over the training data; the schedule ends with the last
     patience: int = 4  # epochs without a better validation loss before training stops
+
+    def __post_init__(self):
+        above_zero(
+            self, "vocab_size", "dim", "layers", "heads", "mlp_dim", "batch_tokens", "learning_rate", "max_length",
+        )
+        below_one(self, "dropout", "label_smoothing")
 
 
 @dataclasses.dataclass(frozen=True)

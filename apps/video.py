@@ -17,7 +17,7 @@ import dataclasses
 import functools
 from typing import Literal
 
-from keras_seq.app import App, Data, ExportOptions, Preview
+from keras_seq.app import App, Data, ExportOptions, Preview, above_zero, below_one
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,6 +56,11 @@ class Config:
     keep: Literal["best", "last"] = "last"  # weights of the best epoch in validation, whose clips are few, or of the last, where the schedule ends
 
     def __post_init__(self):
+        above_zero(
+            self, "height", "width", "rate", "window", "filters", "dim", "layers", "units", "heads", "mlp_dim", "batch",
+            "clips", "members", "learning_rate",
+        )
+        below_one(self, "dropout", "label_smoothing")
         if self.crop and (len(self.crop.split(",")) != 4 or not self.crop.replace(",", "").isdecimal()):
             raise ValueError(f"expected --crop left,top,width,height, got {self.crop!r}: for example 80,170,160,80")
         for name in ("height", "width", "rate", "window", "filters", "dim", "layers", "units", "batch", "clips", "members"):

@@ -18,7 +18,7 @@ import pathlib
 import sys
 from typing import Literal
 
-from keras_seq.app import App, Data, ExportOptions, Preview
+from keras_seq.app import App, Data, ExportOptions, Preview, above_zero, below_one
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,9 +54,10 @@ class Config:
     patience: int = 0  # epochs without a better validation before training stops; 0: none, the last ones are the best
 
     def __post_init__(self):
-        for name in ("size", "patch", "dim", "layers", "heads", "mlp_dim", "batch_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"expected --{name.replace('_', '-')} of at least 1, got {getattr(self, name)}")
+        above_zero(self, "size", "patch", "dim", "layers", "heads", "mlp_dim", "batch_size", "learning_rate")
+        below_one(self, "dropout", "label_smoothing")
+        if self.mixup < 0:
+            raise ValueError(f"expected --mixup of at least 0, got {self.mixup}: 0.2 is usual")
         if self.stem != "none" and self.patch % 2:
             raise ValueError(f"expected an even --patch after the stem of convolutions, got {self.patch}: or --stem none")
         if self.size % self.patch or self.dim % self.heads:

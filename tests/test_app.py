@@ -15,7 +15,7 @@ import pytest
 
 from keras_seq.app import App, Preview, Run, UserError
 from keras_seq.deploy import Limits
-from keras_seq.training import callbacks, checkpoint, store
+from keras_seq.training import callbacks, store
 from tests import toy
 
 ROOT = Path(__file__).parents[1]
@@ -37,7 +37,7 @@ def metrics(folder):
 
 
 def note(folder):
-    return checkpoint.read_note(Path(folder) / "checkpoint.npz")
+    return store.read_note(Path(folder) / "checkpoint.npz")
 
 
 def assert_same(one, other):
@@ -210,7 +210,7 @@ def test_a_new_run_replaces_a_model_when_its_first_epoch_is_done(copy, capsys):
     assert train(copy, "--units", 3, "--epochs", 1) == 0
     assert store.read_json(copy / "config.json")["config"]["units"] == 3
     card = (copy / "README.md").read_text(encoding="utf-8")
-    assert "`python -m tests.toy train --units 3 --epochs 1 --no-mixed-precision`" in card
+    assert f"`python -m tests.toy train --units 3 --epochs 1 --no-mixed-precision --output {copy}`" in card
     assert not (copy / "report.json").exists()  # it told of the model before
     assert note(copy)["state"]["epoch"] == 1
 
@@ -290,6 +290,32 @@ def test_a_finished_run_can_be_given_more_epochs(copy, capsys):
     assert train(copy, "--resume", "--epochs", 5) == 0
     assert metrics(copy)["training"]["epochs"] == 5
     assert store.read_json(copy / "metrics.json")["history"]["loss"][:4] == metrics(copy)["history"]["loss"][:4]
+
+
+def test_steps_are_counted_and_not_the_epochs_that_they_cut_short(tmp_path):
+    """6 steps an epoch: 8 end in the second one, and 24 in the fifth, as two were not run to their end."""
+    assert train(tmp_path, "--steps", 8) == 0
+    assert train(tmp_path, "--resume", "--steps", 24) == 0
+    training = metrics(tmp_path)["training"]
+    assert (training["steps"], training["epochs"], training["stopped_by"]) == (24, 5, "steps")
+
+
+def test_the_card_of_a_resumed_run_states_its_own_limits_and_folder(tmp_path):
+    """Also where no better weights were found: the score falls from the first epoch on."""
+    seen = []
+
+    def preview(config, model, assets, examples):
+        seen.append(0)
+        return Preview({"score": 1 / len(seen)})
+
+    app, folder = dataclasses.replace(APP, preview=preview, monitor="score", mode="max"), tmp_path / "a folder"
+    assert train(folder, "--epochs", 1, "--patience", 0, app=app) == 0
+    assert train(folder, "--resume", "--epochs", 2, app=app) == 0
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    assert "train --epochs 2 --patience 0" in card
+    assert "--epochs 1" not in card
+    assert card.count(f"--output '{folder}'") == 3  # of train, evaluate and export
+    assert store.read_json(folder / "config.json")["config"]["epochs"] == 2
 
 
 @pytest.mark.parametrize("flags", [["--units", "3"], ["--seed", "5"], ["--no-bias"], ["--mixed-precision"]])

@@ -10,7 +10,7 @@ from typing import Literal
 
 import pytest
 
-from keras_seq.app import cli
+from keras_seq.app import UserError, cli
 from tests import toy
 
 ROOT = Path(__file__).parents[1]
@@ -215,6 +215,22 @@ def test_every_setting_of_an_app_has_its_help(name):
     for options in filter(None, [app.Config, app.predict_options, app.export_options]):
         silent = {field.name for field in dataclasses.fields(options)} - cli.comments(options).keys()
         assert not silent, f"{options.__name__} of apps/{name}.py"
+
+
+SIZES = {
+    *("batch", "batch_size", "batch_tokens", "batch_seconds", "dim", "layers", "heads", "units", "mlp_dim"),
+    *("max_length", "context", "vocab_size", "learning_rate", "members", "epoch_steps"),
+}
+
+
+@pytest.mark.parametrize("name", [path.stem for path in (ROOT / "apps").glob("[!_]*.py")])
+def test_sizes_of_an_app_are_above_zero_and_dropout_is_a_share(name):
+    config = importlib.import_module(f"apps.{name}").APP.Config
+    sizes = SIZES & {field.name for field in dataclasses.fields(config)}
+    assert {"dim", "layers", "learning_rate"} <= sizes
+    for field, value in [(size, value) for size in sizes for value in (0, -3)] + [("dropout", 1), ("dropout", -0.1)]:
+        with pytest.raises(UserError, match=f"expected {cli.as_option(field)} (above 0|from 0 to below 1), got"):
+            config(**{field: value})
 
 
 def test_a_users_config_is_checked_before_a_folder_is_made(tmp_path):

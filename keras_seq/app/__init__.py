@@ -1,7 +1,7 @@
 """The driver of every app: `App`, and what an app's functions give it."""
 
 from keras_seq.app.app import App, Block, Data, Preview, Run, Trained
-from keras_seq.app.cli import UserError
+from keras_seq.app.cli import UserError, above_zero, below_one
 from keras_seq.app.options import ExportOptions
 
-__all__ = ["App", "Block", "Data", "ExportOptions", "Preview", "Run", "Trained", "UserError"]
+__all__ = ["App", "Block", "Data", "ExportOptions", "Preview", "Run", "Trained", "UserError", "above_zero", "below_one"]

@@ -23,6 +23,7 @@ import collections.abc
 import dataclasses
 import json
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import Literal
@@ -236,7 +237,7 @@ class App:
 
     def flag(self, folder: Path) -> str:
         """Returns ` --output DIR` where it is not the default."""
-        return "" if folder == self.folder() else f" --output {folder}"
+        return "" if folder == self.folder() else f" --output {shlex.quote(str(folder))}"
 
     def configured(self, saved: dict, folder: Path) -> object:
         """Returns the Config of saved fields."""

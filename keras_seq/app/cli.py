@@ -48,6 +48,22 @@ def one_line_errors():
         raise UserError(one_line(error)) from error
 
 
+def above_zero(options, *names: str) -> None:
+    """Raises UserError for a flag, by its field's name, whose number is not above 0; None is no number."""
+    for name in names:
+        value = getattr(options, name)
+        if value is not None and not value > 0:
+            raise UserError(f"expected {as_option(name)} above 0, got {value}")
+
+
+def below_one(options, *names: str) -> None:
+    """Raises UserError for a flag, by its field's name, that is no share from 0 to below 1."""
+    for name in names:
+        value = getattr(options, name)
+        if not 0 <= value < 1:
+            raise UserError(f"expected {as_option(name)} from 0 to below 1, got {value}")
+
+
 def one_line(error: BaseException) -> str:
     """Returns the message of an exception on one line; a file error as `No such file or directory: 'pairs.tsv'`."""
     if isinstance(error, OSError) and error.filename is not None:
@@ -128,7 +144,7 @@ def add_flags(parser: argparse.ArgumentParser, cls: type, leave_out: typing.Coll
     for field in [field for field in dataclasses.fields(cls) if field.name not in leave_out]:
         text = f"{notes.get(field.name, '')} (default: {shown(field.default)})".strip().replace("%", "%%")
         parser.add_argument(
-            f"--{field.name.replace('_', '-')}",
+            as_option(field.name),
             dest=field.name,
             default=argparse.SUPPRESS,
             help=text,
@@ -144,13 +160,18 @@ def given(args: argparse.Namespace, cls: type) -> dict:
 def as_flags(options: object) -> str:
     """Returns the flags that make a dataclass of its defaults into `options`: ` --dim 64 --no-bias`."""
     changed = [f for f in dataclasses.fields(options) if getattr(options, f.name) != f.default]
-    return "".join(f" {as_flag(f.name.replace('_', '-'), getattr(options, f.name))}" for f in changed)
+    return "".join(f" {as_flag(f.name, getattr(options, f.name))}" for f in changed)
 
 
 def as_flag(name: str, value: object) -> str:
     if isinstance(value, bool):
-        return f"--{name}" if value else f"--no-{name}"
-    return f"--{name} {shlex.quote(str(value))}"
+        return as_option(name if value else f"no_{name}")
+    return f"{as_option(name)} {shlex.quote(str(value))}"
+
+
+def as_option(name: str) -> str:
+    """Returns the flag of a field: `--batch-tokens` of `batch_tokens`."""
+    return f"--{name.replace('_', '-')}"
 
 
 def shown(default: object) -> str:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from keras_seq.app.cli import UserError
+from keras_seq.app.cli import UserError, as_option
 
 FORMATS = ("int8", "f32", "f16", "int4")  # the first that is there answers
 UTF8, PROBABILITIES = "utf8", "probabilities"
@@ -51,7 +51,7 @@ def signature_for(given: dict, signatures: dict, card: dict) -> str:
     beams = given.get("beams", max(widths))
     odd = next((name for name in given if name != "beams"), None if beams in widths else "beams")
     if odd:
-        flag, known = f"--{odd.replace('_', '-')}", " or ".join(map(str, widths))
+        flag, known = as_option(odd), " or ".join(map(str, widths))
         wanted = f"--beams {known}" if odd == "beams" else f"no {flag}"
         raise UserError(f"expected {wanted} with --exported, got {given[odd]}: the file searches as it was exported to")
     return widths[beams]

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from keras_seq.app.cli import as_option
 from keras_seq.deploy.limits import Limits, check_formats
 
 
@@ -33,7 +34,7 @@ class ExportOptions:
             raise ValueError(f"expected --agreement from 0 to 100, got {self.agreement}")
         for name in ("tolerance", "tolerance_int4", "kl", "kl_int4"):
             if getattr(self, name) < 0:
-                raise ValueError(f"expected --{name.replace('_', '-')} of at least 0, got {getattr(self, name)}")
+                raise ValueError(f"expected {as_option(name)} of at least 0, got {getattr(self, name)}")
 
     def names(self):
         """The formats, each once."""

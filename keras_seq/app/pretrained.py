@@ -10,6 +10,8 @@ Config; so the weights of one model's encoder fit into another's.
 import json
 from pathlib import Path
 
+from keras_seq.app.cli import as_option
+
 SIZES = {  # fields of a Config that the weights of an encoder depend on, by its family
     "transformer": ("model", "dim", "layers", "heads", "mlp_dim", "position"),
     "bilstm": ("model", "dim", "layers", "units"),
@@ -52,14 +54,10 @@ def kept_tokenizer(config):
     needed = {name: theirs.get(name) for name in SIZES.get(theirs.get("model"), ())}
     wrong = [name for name, value in needed.items() if getattr(config, name) != value]
     if wrong or not needed:
-        flags = " ".join(f"{flag(name)} {value}" for name, value in needed.items())
-        got = ", ".join(f"{flag(name)} {getattr(config, name)}" for name in wrong) or "a model of another kind"
+        flags = " ".join(f"{as_option(name)} {value}" for name, value in needed.items())
+        got = ", ".join(f"{as_option(name)} {getattr(config, name)}" for name in wrong) or "a model of another kind"
         raise ValueError(f"expected the sizes of the encoder in {folder}, got {got}: add {flags or 'another folder'}")
     return (folder / "tokenizer.model").read_bytes()
-
-
-def flag(name):
-    return f"--{name.replace('_', '-')}"
 
 
 def begin(config):

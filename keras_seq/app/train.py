@@ -3,7 +3,6 @@
 import dataclasses
 import datetime
 import importlib.util
-import json
 import math
 import re
 import sys
@@ -51,7 +50,7 @@ def settings(app, args, note: dict | None) -> tuple[object, Run]:
         for name, value in {**common, **chosen}.items():
             old = {**note["run"], **note["config"]}.get(name)
             if name not in MAY_CHANGE and value != old:
-                flag = f"--{name.replace('_', '-')}"
+                flag = cli.as_option(name)
                 was = f"expected {flag} {old} as in the run to resume, got {value}"
                 raise UserError(f"{was}: leave {flag} out, or train without --resume")
         chosen, common = {**note["config"], **chosen}, {**note["run"], **common}
@@ -74,10 +73,8 @@ def checkpoint_note(app, folder: Path) -> dict:
     path = checkpoint_path(folder)
     if not path.exists():
         raise UserError(f"expected a run to resume in {folder}, got none: train without --resume")
-    import numpy as np
-
-    with one_line_errors(), np.load(path, allow_pickle=False) as data:
-        return json.loads(data["note"].tobytes())
+    with one_line_errors():
+        return store.read_note(path)
 
 
 def announce(app, folder: Path) -> None:
@@ -132,7 +129,7 @@ def train(app, config, run: Run, folder: Path, note: dict | None = None) -> dict
     describe(app, data, model, folder, state)
     if not finished(app, folder, run, state, data):
         fit(app, config, run, folder, data, assets, model, state)
-    return finish(app, run, folder, data, state)
+    return finish(app, config, run, folder, data, assets, state)
 
 
 def same_assets(folder: Path, assets: dict) -> None:
@@ -157,7 +154,7 @@ def finished(app, folder: Path, run: Run, state, data: Data) -> bool:
     """Says whether a resumed run has nothing left to do; then only its files are written again."""
     reached = {
         "steps": run.steps and state.steps >= run.steps,
-        "epochs": state.epoch >= (epochs(run, data) or math.inf),
+        "epochs": not run.steps and state.epoch >= run.epochs,
         "minutes": run.minutes and state.seconds >= 60 * run.minutes,
         "patience": run.patience and state.wait >= run.patience,
     }
@@ -167,12 +164,12 @@ def finished(app, folder: Path, run: Run, state, data: Data) -> bool:
     return bool(reason and state.epoch)
 
 
-def epochs(run: Run, data: Data) -> int | None:
-    """Returns how many epochs there are at most, or None when only --steps can tell."""
+def epochs(run: Run, data: Data, state) -> int | None:
+    """Returns how many epochs there are at most, or None when only --steps can tell; some may have been cut short."""
     if not run.steps:
         return run.epochs
     steps = getattr(data.train, "steps", None)
-    return math.ceil(run.steps / steps) if steps else None
+    return state.epoch + math.ceil((run.steps - state.steps) / steps) if steps else None
 
 
 def fit(app, config, run: Run, folder: Path, data: Data, assets: dict, model, state) -> None:
@@ -180,7 +177,7 @@ def fit(app, config, run: Run, folder: Path, data: Data, assets: dict, model, st
     model.fit(
         batches(data.train, state.epoch),
         initial_epoch=state.epoch,
-        epochs=epochs(run, data) or sys.maxsize,
+        epochs=epochs(run, data, state) or sys.maxsize,
         steps_per_epoch=getattr(data.train, "steps", None),
         shuffle=False,  # the batches come in their own order
         validation_data=whole(data.valid) if data.valid is not None else None,
@@ -205,16 +202,25 @@ def callbacks(app, config, run: Run, folder: Path, data: Data, assets: dict, sta
     from keras_seq import plots
     from keras_seq.training.callbacks import Board, Clock, Keeper, Progress, Showing
 
-    names, files = asset_files(assets)
-    settings = {"app": app.name, "config": dataclasses.asdict(config), "run": dataclasses.asdict(run)}
+    settings = settings_of(app, config, run)
     stale = dict.fromkeys(STALE) if state.epoch == 0 else {}
-    files = {**stale, "config.json": store.to_json({**settings, "assets": names}), **files, **test_file(data.test)}
+    files = {**stale, **config_file(settings, assets), **asset_files(assets)[1], **test_file(data.test)}
     showing = Showing(lambda model: app.preview(config, model, assets, samples(data))) if app.preview else None
     keeper = Keeper(folder, state, settings, files, app.monitor, app.mode, run.patience, run.keep)
-    progress = Progress(state, epochs(run, data), getattr(data.train, "steps", None), showing)
+    progress = Progress(state, epochs(run, data, state), getattr(data.train, "steps", None), showing)
     board = [Board(folder / "logs" / state.run, state, showing, plots.pixels)] if tensorboard() else []
     clock = Clock(state, run.steps, run.minutes, command_started())
     return [clock, *([showing] if showing else []), *board, keeper, progress]
+
+
+def settings_of(app, config, run: Run) -> dict:
+    """Returns what the checkpoint and config.json say of a run."""
+    return {"app": app.name, "config": dataclasses.asdict(config), "run": dataclasses.asdict(run)}
+
+
+def config_file(settings: dict, assets: dict) -> dict[str, bytes]:
+    """Returns {"config.json": ...}: the settings, and the files of the assets."""
+    return {"config.json": store.to_json({**settings, "assets": asset_files(assets)[0]})}
 
 
 def samples(data: Data) -> list:
@@ -233,13 +239,16 @@ def tensorboard() -> bool:
 # --- after fit --------------------------------------------------------------------------------------------------------
 
 
-def finish(app, run: Run, folder: Path, data: Data, state) -> dict:
-    """Loads the best weights as a user will, tests them, and writes metrics.json, the pictures and the model card."""
+def finish(app, config, run: Run, folder: Path, data: Data, assets: dict, state) -> dict:
+    """Loads the best weights as a user will, tests them, and writes metrics.json, the pictures and the model card.
+
+    config.json came with those weights: a resumed run, whose limits may be others, may have found no better ones.
+    """
     from keras_seq import plots
     from keras_seq.app.commands import evaluated, examples
     from keras_seq.training.card import model_card
 
-    trained = app.load(folder)
+    trained = dataclasses.replace(app.load(folder), config=config)
     test = evaluated(app, trained, examples(app, trained)) if app.evaluate and data.test else {}
     metrics = {"test": test, **numbers(run, state, trained.model)}
     pictures = {"learning_curves.png": plots.png(plots.learning_curves(state.history, best=kept_epoch(run, state)))}
@@ -247,6 +256,7 @@ def finish(app, run: Run, folder: Path, data: Data, state) -> dict:
     facts = card_facts(app, run, data, metrics, trained)
     card = model_card(facts, list(asset_files(trained.assets)[1]), list(pictures))
     files = {"metrics.json": store.to_json(metrics), "README.md": card.encode(), **pictures}
+    files |= config_file(settings_of(app, config, run), assets)
     store.commit(folder, files, needed=sum(map(len, files.values())) + 100_000)
     print(summary(app, metrics, folder))
     return metrics
@@ -300,6 +310,7 @@ def card_facts(app, run: Run, data: Data, metrics: dict, trained) -> dict:
         "date": datetime.date.today().isoformat(),
         "command": app.command,
         "flags": cli.as_flags(trained.config) + cli.as_flags(dataclasses.replace(run, **rest)),
+        "output": app.flag(trained.folder),
         "cpu": f"{training['cpu_minutes']:.1f}",
         "minutes": f"{training['minutes']:.1f}",
         "weights": f"{training['weights']:,}",

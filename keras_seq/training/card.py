@@ -4,7 +4,7 @@ CARD = """# {name}: a trained model
 
 {summary}
 
-Trained on {date} with `{command} train{flags}`, seed {seed}:
+Trained on {date} with `{command} train{flags}{output}`, seed {seed}:
 {epochs} epochs, {steps} steps, {minutes} minutes ({cpu} CPU minutes); the weights are those of epoch {kept_epoch}.
 {weights} weights.
 
@@ -26,8 +26,8 @@ On {test} held-out test examples{note}:
 
 ```sh
 {command} predict --help
-{command} evaluate
-{command} export
+{command} evaluate{output}
+{command} export{output}
 ```
 
 ```python

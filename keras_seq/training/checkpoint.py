@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import json
 import math
 from pathlib import Path
 
@@ -53,19 +52,13 @@ def write_checkpoint(path: Path, model: keras.Model, state: State, facts: dict) 
         np.savez(file, note=np.frombuffer(note, "uint8"), **arrays)
 
 
-def read_note(path: Path) -> dict:
-    """Returns {"state", "paths", ...} of a checkpoint, without its variables."""
-    with np.load(path, allow_pickle=False) as data:
-        return json.loads(data["note"].tobytes())
-
-
 def restore(path: Path, model: keras.Model) -> State:
     """Puts the variables of a checkpoint into `model` and its optimizer and returns the state.
 
     Raises:
         ValueError: when the model has other variables than the checkpoint.
     """
-    note, own = read_note(path), variables(model)
+    note, own = store.read_note(path), variables(model)
     with np.load(path, allow_pickle=False) as data:
         values = [data[f"v{i}"] for i in range(len(note["paths"]))]
     if [v.shape for v in own] != [v.shape for v in values]:

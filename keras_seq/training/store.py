@@ -36,6 +36,14 @@ def read_json(path: Path) -> object:
     return json.loads(Path(path).read_text(encoding="utf-8"))
 
 
+def read_note(checkpoint: Path) -> dict:
+    """Returns {"state", "paths", "config", ...} of a checkpoint, without its variables."""
+    import numpy as np
+
+    with np.load(checkpoint, allow_pickle=False) as data:
+        return json.loads(data["note"].tobytes())
+
+
 def commit(folder: Path, files: dict, needed: int = 0) -> None:
     """Writes all files into `folder`, or none.
 
