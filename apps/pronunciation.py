@@ -5,7 +5,7 @@ word error rates on words that it has never seen beside those of the papers, and
 
     python -m apps.pronunciation train                          # a Transformer
     python -m apps.pronunciation train --model lstm             # an LSTM with attention
-    python -m apps.pronunciation train --model lstm --layers 2 --units 384 --dropout 0.3 --epochs 24  # larger, an hour
+    python -m apps.pronunciation train --model lstm --layers 2 --units 384 --dropout 0.3 --epochs 30  # larger, an hour
     python -m apps.pronunciation train --stress                 # vowels with their stress: AE1
     python -m apps.pronunciation train --data words.tsv         # yours: word TAB phonemes TAB other phonemes
     python -m apps.pronunciation predict keras
