@@ -22,7 +22,7 @@ import dataclasses
 import functools
 from typing import Literal
 
-from keras_seq.app import App, Data, ExportOptions, Preview
+from keras_seq.app import App, Data, ExportOptions, Preview, result_path
 
 
 @dataclasses.dataclass(frozen=True)
@@ -254,7 +254,7 @@ def predict(config, model, assets, texts, pictures="anomalies"):
         found = scores(one.values, one.clean if assets["series"]["many"] else config.context)
         results.append(Block(as_csv(one, found)))
         if pictures:
-            to = Path(pictures) / f"{Path(path).stem}.png"
+            to = result_path(pictures, path, "_anomalies.png")
             plots.save(plots.detection(one.values, found, one.names, one.windows, one.time, Path(path).name), to)
             to.with_suffix(".csv").write_text(every_row(one, found), encoding="utf-8")
             print(f"{path}: {to} and {to.with_suffix('.csv').name}", file=sys.stderr)

@@ -13,11 +13,10 @@ Python.
 """
 
 import dataclasses
-import pathlib
 import sys
 from typing import Literal
 
-from keras_seq.app import App, Data, ExportOptions, Preview
+from keras_seq.app import App, Data, ExportOptions, Preview, result_path
 
 
 @dataclasses.dataclass(frozen=True)
@@ -203,7 +202,7 @@ def predict(config, model, assets, paths, maps="", **options):
     found = captions_of(config, model, assets, images, **options)
     for path, image, caption in zip(paths, images, found):
         if maps:
-            target = pathlib.Path(maps) / f"{pathlib.Path(path).stem}_attention.png"
+            target = result_path(maps, path, "_attention.png")
             sharp = shown(read_picture(path, 4 * config.size), 4 * config.size)
             plots.save(attention_figure(config, model, assets, image, caption, sharp), target)
             print(f"where the model looked: {target}", file=sys.stderr)

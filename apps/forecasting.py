@@ -20,7 +20,7 @@ import dataclasses
 import functools
 from typing import Literal
 
-from keras_seq.app import App, Data, ExportOptions, Preview
+from keras_seq.app import App, Data, ExportOptions, Preview, result_path
 
 
 @dataclasses.dataclass(frozen=True)
@@ -276,7 +276,7 @@ def predict(config, model, assets, texts, forecasts="forecasts"):
         found = answers(config, model, table, [start])[0]
         results.append(Block(as_csv(config, table, start, found)))
         if forecasts:
-            to = Path(forecasts) / f"{Path(path.replace(':', '/')).stem}.png"
+            to = result_path(forecasts, path, "_forecast.png")
             plots.save(picture(config, table, start, found, Path(path).name), to)
             to.with_suffix(".csv").write_text(results[-1] + "\n", encoding="utf-8")
             print(f"{path}: {to} and {to.with_suffix('.csv').name}", file=sys.stderr)

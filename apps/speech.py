@@ -16,11 +16,10 @@ it has never heard are wrong, and exports files that run without Python: a wave 
 
 import dataclasses
 import functools
-import pathlib
 import sys
 from typing import Literal
 
-from keras_seq.app import App, Data, ExportOptions, Preview
+from keras_seq.app import App, Data, ExportOptions, Preview, result_path
 
 OFTEN = 10  # times: a word that training says as often can be a token
 
@@ -288,7 +287,7 @@ def predict(config, model, assets, paths, beams=8, pictures="heard"):
     found = heard(config, model, assets, sounds, beams)
     for path, sound, text in zip(paths, sounds, found):
         if pictures:
-            target = pathlib.Path(pictures) / f"{pathlib.Path(path.replace(':', '/')).stem}.png"
+            target = result_path(pictures, path, ".png")
             plots.save(picture(config, model, assets, sound, text), target)
             print(f"when what was heard: {target}", file=sys.stderr)
     return found

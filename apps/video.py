@@ -17,7 +17,7 @@ import dataclasses
 import functools
 from typing import Literal
 
-from keras_seq.app import App, Data, ExportOptions, Preview
+from keras_seq.app import App, Data, ExportOptions, Preview, result_path
 
 
 @dataclasses.dataclass(frozen=True)
@@ -260,7 +260,7 @@ def predict(config, model, assets, texts, pictures="timelines", all=False):
         odds = probabilities(config, model, [frames])[0]
         spans = seconds(config, assets, odds.argmax(axis=-1))
         if pictures:
-            to = Path(pictures) / f"{Path(path.replace(':', '/')).stem}.png"
+            to = result_path(pictures, path, ".png")
             plots.save(picture(config, frames, {"found": spans}, Path(path).name, odds.max(axis=-1)), to)
             print(f"{path}: {to}", file=sys.stderr)
         shown = [span for span in spans if all or span.label not in quiet(config)]

@@ -14,11 +14,10 @@ looked, and exports files that run without Python.
 """
 
 import dataclasses
-import pathlib
 import sys
 from typing import Literal
 
-from keras_seq.app import App, Data, ExportOptions, Preview
+from keras_seq.app import App, Data, ExportOptions, Preview, result_path
 
 
 @dataclasses.dataclass(frozen=True)
@@ -217,7 +216,7 @@ def predict(config, model, assets, paths, top=1, negative=False, maps=""):
         best = p.argsort()[::-1][: max(1, top)]
         answers.append([part for i in best for part in (assets["labels"]["names"][i], f"{p[i]:.3f}")])
         if maps:
-            target = pathlib.Path(maps) / f"{pathlib.Path(path).stem}_attention.png"
+            target = result_path(maps, path, "_attention.png")
             title = f"{answers[-1][0]} {p[best[0]]:.0%}"
             plots.save(attention_figure(config, model, image, title, read(path, 8 * config.size)), target)
             print(f"where the model looked: {target}", file=sys.stderr)

@@ -165,8 +165,8 @@ def test_the_app_finds_what_is_planted(file, tmp_path, capsys, monkeypatch, fami
     assert head == "first,last,score"
     spans = [tuple(map(int, line.split(",")[:2])) for line in lines]
     assert all(any(first <= row <= last for first, last in spans) for row in (400, 450))
-    assert (tmp_path / "anomalies/waves.png").exists()
-    scored = (tmp_path / "anomalies/waves.csv").read_text().splitlines()
+    assert (tmp_path / "anomalies/waves_anomalies.png").exists()
+    scored = (tmp_path / "anomalies/waves_anomalies.csv").read_text().splitlines()
     assert (scored[0], len(scored)) == ("row,score,flag", 501)
     assert scored[401].endswith(",1")
     assert APP.run(["export", "--rows", "32", "--tolerance", "20"]) == 0

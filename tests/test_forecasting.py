@@ -216,8 +216,8 @@ def test_the_app_learns_and_answers(file, tmp_path, capsys, monkeypatch, flags):
     assert head.startswith("time,load_0.1,load,load_0.9")
     assert [line.split(",")[0] for line in lines] == [hour(i) for i in range(600, 605)]
     assert all(abs(float(line.split(",")[2]) - load(600 + i)) < 4 for i, line in enumerate(lines))
-    assert (tmp_path / "forecasts/next.csv").read_text().splitlines() == [head, *lines]
-    assert (tmp_path / "forecasts/next.png").exists()
+    assert (tmp_path / "forecasts/next_forecast.csv").read_text().splitlines() == [head, *lines]
+    assert (tmp_path / "forecasts/next_forecast.png").exists()
     if "--known" in flags:
         assert APP.run(["predict", str(file)]) == 2
         assert "expected 5 rows after the last target with price, got 0" in capsys.readouterr().err
