@@ -136,6 +136,18 @@ def test_too_few_texts_are_refused():
         split_rows([("a", "1")] * 100)
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_a_text_that_makes_up_much_of_the_rows_is_to_train(seed):
+    rare = [(f"text {letter}",) for letter in "abcdefghijklmnopqrst"]
+    train, valid, test = split_rows([*rare, *[("ok",)] * 500, *[("fine",)] * 60], seed=seed)
+    assert (len(train), len(valid), len(test)) == (576, 2, 2)
+
+
+def test_texts_that_all_repeat_much_are_refused():
+    with pytest.raises(ValueError, match="leave out what repeats of the [0-9]+ rows"):
+        split_rows([(f"text {chr(97 + i)}",) for i in range(20) for _ in range(int(1.3**i))])
+
+
 def batches(**options):
     rows = [[4 + i] * (1 + i % 5) for i in range(23)]
     return Labelled(rows, np.arange(23)[:, None], batch=7, **options)

@@ -211,7 +211,8 @@ def cell(path, number, row, column):
 def split_rows(rows, valid=1000, test=1000, seed=0):
     """Splits rows by their first cell, a text: texts that are equal after `fold` go to one split.
 
-    The place of a text is chosen by a hash of it and the seed.
+    The place of a text is chosen by a hash of it and the seed. One that makes up more than a fifth of the rows is to
+    train, for a part that is held out would be hardly more than it.
 
     Args:
         rows: List of tuples, each with a text first.
@@ -222,7 +223,7 @@ def split_rows(rows, valid=1000, test=1000, seed=0):
         Three lists of indices of rows: to train, to validate, to test.
 
     Raises:
-        ValueError: for fewer than 20 different texts.
+        ValueError: for fewer than 20 different texts, or where each makes up more than a fifth of all that are rarer.
     """
     groups = {}
     for index, (text, *_) in enumerate(rows):
@@ -230,11 +231,20 @@ def split_rows(rows, valid=1000, test=1000, seed=0):
     if len(groups) < 20:
         raise ValueError(f"expected at least 20 different texts to train, validate and test on, got {len(groups)}; add "
                          "more rows")
+    train, left = [], len(rows)
+    for key in sorted(groups, key=lambda key: -len(groups[key])):
+        if 5 * len(groups[key]) <= left:
+            break
+        left -= len(groups[key])
+        train += groups.pop(key)
+    if not groups:
+        raise ValueError("expected texts to validate and test on, got some so often that nothing is left beside them; "
+                         f"leave out what repeats of the {len(rows)} rows")
     order = sorted(groups, key=lambda key: hashlib.blake2b(f"{seed} {key}".encode(), digest_size=8).digest())
     parts = []
     for wanted in (test, valid):
         part = []
-        while len(part) < min(wanted, max(len(rows) // 10, 1)):
+        while len(part) < min(wanted, max(left // 10, 1)):
             part += groups[order.pop(0)]
         parts.append(sorted(part))
-    return sorted(index for key in order for index in groups[key]), parts[1], parts[0]
+    return sorted([*train, *(index for key in order for index in groups[key])]), parts[1], parts[0]
