@@ -162,11 +162,11 @@ def label_names(config, clips):
 
 
 def numbers(config, names, clip, frames):
-    """The label of each frame as a place in `names`; what is quiet, or training has never seen, is as no span."""
+    """The label of each frame as a place in `names`: of what is quiet that of no span, -1 of what training never saw."""
     from keras_seq.data import frame_labels
 
-    places = {name: i for i, name in enumerate(names)}
-    return [places.get(name, 0) for name in frame_labels(clip.spans, len(frames), config.rate, names[0])]
+    places = dict.fromkeys(quiet(config), 0) | {name: i for i, name in enumerate(names)}
+    return [places.get(name, -1) for name in frame_labels(clip.spans, len(frames), config.rate, names[0])]
 
 
 # --- model ----------------------------------------------------------------------------------------------------------
@@ -268,11 +268,14 @@ def predict(config, model, assets, texts, pictures="timelines", all=False):
     return results
 
 
+UNKNOWN = "?"  # what a picture calls a label that training never saw
+
+
 def seconds(config, assets, places):
     """The labels of frames as spans in seconds."""
     from keras_seq.data import Span, runs
 
-    spans = runs(assets["labels"][place] for place in places)
+    spans = runs(assets["labels"][place] if place >= 0 else UNKNOWN for place in places)
     return [Span(span.start / config.rate, span.end / config.rate, span.label) for span in spans]
 
 
