@@ -12,7 +12,7 @@ from apps.data import FOLDER, load_sentiment, packages, sentiment_pack
 from apps.data.near_copies import NearCopies
 from keras_seq.data import fold
 from keras_seq.plots import confusion_matrix, png
-from keras_seq.training import calibration, store
+from keras_seq.training import calibration, scoring, store
 
 APP = sentiment.APP
 GOOD, BAD = ["great", "lovely", "fine"], ["awful", "dull", "poor"]
@@ -152,7 +152,21 @@ def test_what_a_user_does_wrong_is_one_line(folder, capsys):
         assert len(error.splitlines()) == 1
 
 
-# ---------- calibration and its picture ----------
+# ---------- scores, calibration and its picture ----------
+
+
+def test_scores_of_classes_are_known_by_hand_and_a_class_that_is_not_there_counts_for_nothing():
+    p = [[0.8, 0.1, 0.1], [0.6, 0.3, 0.1], [0.2, 0.7, 0.1]]
+    assert scoring.class_scores(p, [0, 1, 1]) == {
+        "accuracy": 66.67, "macro_f1": 66.67, "log_loss": pytest.approx(-np.log(0.8 * 0.3 * 0.7) / 3),
+        "calibration_error": pytest.approx((0.2 + 0.6 + 0.3) / 3),
+    }
+    assert scoring.class_scores(p, [0, 2, 1])["macro_f1"] == 55.56  # no answer is the third, but a label
+
+
+def test_scores_of_numbers_are_known_by_hand():
+    wanted = {"mae": 4 / 3, "rmse": (8 / 3) ** 0.5, "r2": -1 / 3}
+    assert scoring.number_scores([1, 2, 6], [1, 4, 4]) == pytest.approx(wanted)
 
 
 def test_the_temperature_is_that_of_the_least_loss():
