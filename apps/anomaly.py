@@ -162,8 +162,8 @@ def of_nab(config):
             for name, series, windows in read_nab(config.data)]
 
 
-def of_table(config, path):
-    """The series of a table, with the windows of its label."""
+def of_table(config, path, targets=()):
+    """The series of a table, its targets as given or as --target names them, with the windows of its label."""
     from pathlib import Path
 
     from keras_seq.data import filled, read_columns, read_series
@@ -171,7 +171,7 @@ def of_table(config, path):
 
     columns = read_columns(path)
     label = config.label or ("is_anomaly" if "is_anomaly" in columns else "")
-    targets = [name.strip() for name in config.target.split(",") if name.strip()]
+    targets = list(targets) or [name.strip() for name in config.target.split(",") if name.strip()]
     targets = targets or [name for name in read_series(path, (), config.time).names if name != label]
     series = read_series(path, [*targets, *([label] if label in columns or config.label else [])], config.time)
     values, count = filled(series.values), len(targets)
@@ -244,9 +244,8 @@ def predict(config, model, assets, texts, pictures="anomalies"):
     from keras_seq.app import Block
 
     results, scores = [], judge(config, model)
-    named = dataclasses.replace(config, target=",".join(assets["series"]["names"]))
     for path in texts:
-        one = pack()[0] if path == "pressure" and not config.data else of_table(named, path)
+        one = pack()[0] if path == "pressure" and not config.data else of_table(config, path, assets["series"]["names"])
         if assets["series"]["many"]:
             calibrated(config, model, one)
         if len(one.values) <= config.context:

@@ -154,13 +154,13 @@ class Table:
 
 
 @functools.lru_cache(maxsize=8)
-def rows_of(config, path, step=None):
+def rows_of(config, path, step=None, targets=()):
     """The rows of a file, or of the pack for ""; NaN in a target is filled in by what came before it."""
     import numpy as np
 
     from keras_seq.data import filled, holiday_flags, regular, seasons
 
-    series, parts = read(config, path) if path else pack()
+    series, parts = read(config, path, targets) if path else pack()
     if step and series.step and abs(series.step - step) > 0.01 * step:
         raise ValueError(f"{path}: expected a row every {step:g} seconds as in training, got one every {series.step:g}")
     series = regular(series)
@@ -176,11 +176,11 @@ def rows_of(config, path, step=None):
     return Table(series.names[:count], values, seen, series.time, known, series.step, parts)
 
 
-def read(config, path):
-    """The series of a file: its targets, then what is known in advance."""
+def read(config, path, targets=()):
+    """The series of a file: its targets, as given or as --target names them, then what is known in advance."""
     from keras_seq.data import read_series
 
-    known, targets = names_of(config.known), names_of(config.target)
+    known, targets = names_of(config.known), targets or names_of(config.target)
     if known and not targets:
         found = read_series(path, (), config.time).names
         targets = [name for name in found if name not in known]
@@ -290,12 +290,11 @@ def at_the_end(config, assets, path):
     if path.startswith(TRAFFIC):
         return of_the_pack(config, path)
     facts = assets["series"]
-    named = dataclasses.replace(config, target=",".join(facts["targets"]))
-    table = rows_of(named, path, facts["step"])
+    table = rows_of(config, path, facts["step"], tuple(facts["targets"]))
     start = int(np.flatnonzero(table.seen.any(axis=1))[-1]) + 1
     if start < config.context:
         raise ValueError(f"{path}: expected at least {config.context} rows up to the last one with a number, got {start}")
-    return longer(named, table, start + config.horizon, path), start
+    return longer(config, table, start + config.horizon, path), start
 
 
 def of_the_pack(config, path):
@@ -337,15 +336,19 @@ def longer(config, table, count, path):
 
 def as_csv(config, table, start, found):
     """A line a row: the time, and each target with its quantiles."""
+    import csv
+    import io
+
     from keras_seq.data import stamp
 
-    quantiles = numbers(config.quantiles, "--quantiles")
+    quantiles, text = numbers(config.quantiles, "--quantiles"), io.StringIO()
     heads = [name if q == 0.5 else f"{name}_{q:g}" for name in table.names for q in quantiles]
-    lines = [",".join(["time" if table.time is not None else "row", *heads])]
+    lines = csv.writer(text, lineterminator="\n")  # puts a name with a comma in quotes
+    lines.writerow(["time" if table.time is not None else "row", *heads])
     for i, row in enumerate(found.reshape(len(found), -1)):
         when = start + i + 1 if table.time is None else stamp(table.time[start + i])
-        lines.append(",".join([str(when), *(f"{value:.6g}" for value in row)]))
-    return "\n".join(lines)
+        lines.writerow([when, *(f"{value:.6g}" for value in row)])
+    return text.getvalue().rstrip("\n")
 
 
 def picture(config, table, start, found, title):

@@ -175,6 +175,14 @@ def test_the_app_finds_what_is_planted(file, tmp_path, capsys, monkeypatch, fami
     assert rows["f32"]["max_difference_step"] < 1e-3
 
 
+def test_a_column_may_have_a_comma_in_its_name(tmp_path, monkeypatch):
+    monkeypatch.setattr(anomaly, "judge", lambda *_: lambda values, begin: values[:, 0] - 97)
+    path = tmp_path / "a.csv"
+    path.write_text('"one, so called",two\n' + "".join(f"{i},0\n" for i in range(100)))
+    config, assets = anomaly.Config(context=24), {"series": {"names": ["one, so called"], "many": False}}
+    assert anomaly.predict(config, None, assets, [str(path)], pictures="") == ["first,last,score\n99,99,2"]
+
+
 def test_one_model_of_many_series(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     folder = nab(tmp_path / "nab")
