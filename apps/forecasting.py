@@ -161,6 +161,8 @@ def rows_of(config, path, step=None, targets=()):
     from keras_seq.data import filled, holiday_flags, regular, seasons
 
     series, parts = read(config, path, targets) if path else pack()
+    if step and series.time is None:
+        raise ValueError(f"{path}: expected a column of times as in training, got none; make it the first")
     if step and series.step and abs(series.step - step) > 0.01 * step:
         raise ValueError(f"{path}: expected a row every {step:g} seconds as in training, got one every {series.step:g}")
     series = regular(series)

@@ -278,7 +278,9 @@ def test_a_day_of_the_pack_and_files_that_do_not_fit(file, tmp_path, capsys, mon
     short = table(tmp_path / "short.csv", [(hour(i), i, 1) for i in range(30)], "time,traffic_volume,price")
     quarter = [(f"2024-01-0{1 + i // 96} {i // 4 % 24:02d}:{15 * (i % 4):02d}", i, 1) for i in range(300)]
     table(tmp_path / "quarter.csv", quarter, "time,traffic_volume,price")
+    table(tmp_path / "timeless.csv", [(i, 1) for i in range(400)], "traffic_volume,price")
     for given, message in [
+        ("timeless.csv", "timeless.csv: expected a column of times as in training, got none; make it the first"),
         ("traffic:2010-01-01", "a time from traffic:2016-01-03 00:00 to traffic:2018-09-30 19:00"),
         ("traffic:soon", "got 'traffic:soon'"),
         (str(short), "expected at least 48 rows up to the last one with a number, got 30"),
