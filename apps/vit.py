@@ -22,7 +22,7 @@ from keras_seq.app import App, Data, ExportOptions, Preview, result_path
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    data: str = ""  # a folder with a folder of pictures for each class, perhaps in train, val and test; or with IDX files; default: Fashion-MNIST
+    data: str = ""  # a folder with a folder of pictures (PNG, JPEG, WebP, GIF, BMP, TIFF) for each class, perhaps in train, val and test; or with IDX files; default: Fashion-MNIST
     size: int = 28  # height and width of a picture, in pixels; a multiple of --patch
     grey: bool | None = None  # see brightness only, no colours (none: where no training picture has colours)
     patch: int = 4  # height and width of a patch
@@ -102,7 +102,7 @@ def data(config):
 def labelled(config):
     """{split: (pictures uint8 (N, P, P, 4) or (N, P, P, 1), classes)}, the names of the classes, and what it is."""
     from apps.data import load_fashion
-    from keras_seq.data import read_labelled_pictures, read_pictures, split_labelled
+    from keras_seq.data import other_files, read_labelled_pictures, read_pictures, split_labelled
 
     if not config.data:
         return *load_fashion(), "Fashion-MNIST, training pictures compressed"
@@ -112,7 +112,8 @@ def labelled(config):
         return {name: tuple(part) for name, part in parts.items()}, known(parts, names), f"IDX files of {config.data}"
     stored = config.size * 8 // 7  # a little larger than what is seen, so that growing shows more
     read = {name: (read_pictures(part.pictures, stored), part.labels) for name, part in parts.items()}
-    return read, names, f"pictures of {config.data}"
+    others = f", {count:,} files of other kinds passed over" if (count := other_files(config.data)) else ""
+    return read, names, f"pictures of {config.data}{others}"
 
 
 def known(parts, names):
