@@ -41,7 +41,7 @@ def read_picture(path, size):
         size: height and width of the result.
 
     Raises:
-        ValueError: for a file that is missing, no such picture, of fractions, damaged, or larger than 100 million pixels.
+        ValueError: for a file that is missing, no such picture, of fractions, damaged, or of over 100 million pixels.
     """
     from PIL import Image, ImageOps
 
