@@ -184,6 +184,13 @@ def test_the_temperature_is_that_of_the_least_loss():
     assert error(calibration.probabilities(z, found), labels) < 0.05 < error(calibration.probabilities(z), labels)
 
 
+def test_the_temperature_is_left_where_nothing_tells_it():
+    z = np.tile([[2.0, 0.0]], (12, 1))
+    assert calibration.fit_temperature(z, [0] * 12) == 1  # all are right: the surer the better, without end
+    assert calibration.fit_temperature(z[:9], [0] * 8 + [1]) == 1
+    assert calibration.fit_temperature(z, [0] * 11 + [1]) < 0.9
+
+
 def test_trust_is_that_of_the_least_loss_and_the_same_in_a_kind():
     draw = np.random.default_rng(0)
     labels = draw.integers(0, 3, 997)
