@@ -187,6 +187,17 @@ def test_idx_files_are_read_as_positives_and_split_by_a_hash(tmp_path):
         read_labelled_pictures(tmp_path)
 
 
+@pytest.mark.parametrize("count", [5, 24, 60])
+def test_few_pictures_are_enough_for_three_splits(count):
+    for seed in range(20):
+        paths = [f"{seed}/{i}.png" for i in range(count)]
+        parts = split_labelled({"": Seen(paths, np.zeros(count, "int32"))})
+        assert sorted(path for part in parts.values() for path in part.pictures) == sorted(paths)
+        assert all(len(part.pictures) for part in parts.values())
+    with pytest.raises(ValueError, match="got 2 in all and none for"):
+        split_labelled({"": Seen(paths[:2], np.zeros(2, "int32"))})
+
+
 def test_pictures_of_other_kinds_are_told(tmp_path):
     for name in ["a/1.tif", "a/2.BMP", "a/3.heic", "b/4.png", "b/notes.txt", "c/5.heic", "c/6.heic"]:
         (tmp_path / name).parent.mkdir(exist_ok=True)

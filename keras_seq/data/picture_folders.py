@@ -1,6 +1,7 @@
 """Pictures and their classes: a folder with one of pictures for each class, or the IDX files of MNIST and its kin."""
 
 import gzip
+import math
 import pathlib
 from typing import NamedTuple
 
@@ -150,7 +151,8 @@ def split_labelled(parts, valid=0.05, test=0.1):
     """{"train", "valid", "test"} of what `read_labelled_pictures` found: what is missing is held out by a hash.
 
     The hash is of a picture's bytes, or of its path's last two parts: the same pictures give the same splits. Where
-    files name validation but no test, as ImageNet's do, validation is the test.
+    pictures are so few that none is drawn for a split, those whose hash comes first are held out. Where files name
+    validation but no test, as ImageNet's do, validation is the test.
 
     Args:
         valid, test: shares of the training pictures to hold out where no files are named for it.
@@ -164,13 +166,21 @@ def split_labelled(parts, valid=0.05, test=0.1):
         found = {"test": found["valid"]}
     test, valid = 0 if "test" in found else test, 0 if "valid" in found else valid
     places = np.array([share(picture) for picture in rest.pictures])
-    edges = {"test": (0, test), "valid": (test, test + valid), "train": (test + valid, 1)}
-    drawn = {name: (places >= low) & (places < high) for name, (low, high) in edges.items()}
+    drawn = between(places, test, test + valid)
+    if not all(drawn[name].any() for name in SPLITS if name not in found):
+        first, order = math.ceil(test * len(places)), np.sort(places)
+        second = first + math.ceil(valid * len(places))
+        drawn = between(places, order[first], order[second]) if second < len(places) else drawn
     whole = {name: found.get(name) or taken(rest, drawn[name]) for name in SPLITS}
     if empty := next((name for name in SPLITS if not len(whole[name].labels)), None):
         raise ValueError(f"expected pictures for training, validation and test, got {len(rest.labels)} in all and none "
                          f"for {empty}; add pictures, or folders train, val and test")
     return whole
+
+
+def between(places, first, second):
+    """Which pictures are in each split, by two borders of their places."""
+    return {"test": places < first, "valid": (places >= first) & (places < second), "train": places >= second}
 
 
 def taken(part, keep):
