@@ -243,7 +243,7 @@ def split_pairs(pairs, valid=1000, test=1000, seed=0):
         A `Split` of three lists of pairs, and notes to print.
 
     Raises:
-        ValueError: for fewer than 20 distinct left sentences.
+        ValueError: for fewer than 20 distinct left sentences, and where what is dropped leaves a split empty.
     """
     groups = {}
     for left, right in dict.fromkeys(pairs):
@@ -256,6 +256,9 @@ def split_pairs(pairs, valid=1000, test=1000, seed=0):
     validated, order = _take(groups, order, min(valid, len(groups) // 10))
     validated, clash = _without(validated, tested)
     trained, clashes = _without([pair for key in order for pair in groups[key]], tested + validated)
+    if not trained or (valid and not validated):
+        raise ValueError(f"expected pairs to {'validate' if trained else 'train'} on, got none: the right side of each "
+                         "is that of a held-out pair too; add pairs with other right sides")
     return Split(trained, validated, tested, _split_notes(pairs, trained, validated, tested, clash + clashes))
 
 
