@@ -14,7 +14,6 @@ of clips it has never seen it gets right, and exports files that run without Pyt
 """
 
 import dataclasses
-import functools
 from typing import Literal
 
 from keras_seq.app import App, Data, ExportOptions, Preview, result_path
@@ -141,7 +140,6 @@ def reader(config):
 
     crop = tuple(map(int, config.crop.split(","))) if config.crop else None
 
-    @functools.lru_cache(maxsize=512)
     def read(path):
         if path.startswith(moving_digits.NAME):
             return resize(moving_digits.drawn(path)[0], config.height, config.width)
