@@ -133,7 +133,7 @@ def test_numbers_are_learned_too(folder, capsys):
     flags = ["--data", str(folder / "a.csv"), "--label-column", "num", "--model", "transformer", "--members", "1"]
     assert APP.run(["train", *flags, *TINY, "--learning-rate", "0.005", "--heads", "2", *out]) == 0
     assert set(metrics(folder / "numbers")) == {"set", "texts", "mae", "rmse", "r2"}
-    assert metrics(folder / "numbers")["mae"] < 1.4
+    assert metrics(folder / "numbers")["mae"] < 1.0  # the median answers with 1.25
     capsys.readouterr()
     assert APP.run(["predict", "some lovely people", *out]) == 0
     assert -3 < float(capsys.readouterr().out) < 4
