@@ -22,7 +22,7 @@ import dataclasses
 import functools
 from typing import Literal
 
-from keras_seq.app import App, Data, ExportOptions, Preview, above_zero, below_one
+from keras_seq.app import App, Data, ExportOptions, Preview, above_zero, below_one, result_paths
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,8 +164,8 @@ def of_nab(config):
             for name, series, windows in read_nab(config.data)]
 
 
-def of_table(config, path):
-    """The series of a table, with the windows of its label."""
+def of_table(config, path, targets=()):
+    """The series of a table, its targets as given or as --target names them, with the windows of its label."""
     from pathlib import Path
 
     from keras_seq.data import filled, read_columns, read_series
@@ -173,7 +173,7 @@ def of_table(config, path):
 
     columns = read_columns(path)
     label = config.label or ("is_anomaly" if "is_anomaly" in columns else "")
-    targets = [name.strip() for name in config.target.split(",") if name.strip()]
+    targets = list(targets) or [name.strip() for name in config.target.split(",") if name.strip()]
     targets = targets or [name for name in read_series(path, (), config.time).names if name != label]
     series = read_series(path, [*targets, *([label] if label in columns or config.label else [])], config.time)
     values, count = filled(series.values), len(targets)
@@ -246,9 +246,8 @@ def predict(config, model, assets, texts, pictures="anomalies"):
     from keras_seq.app import Block
 
     results, scores = [], judge(config, model)
-    named = dataclasses.replace(config, target=",".join(assets["series"]["names"]))
-    for path in texts:
-        one = pack()[0] if path == "pressure" and not config.data else of_table(named, path)
+    for path, to in zip(texts, result_paths(pictures, texts, "_anomalies.png")):
+        one = pack()[0] if path == "pressure" and not config.data else of_table(config, path, assets["series"]["names"])
         if assets["series"]["many"]:
             calibrated(config, model, one)
         if len(one.values) <= config.context:
@@ -256,7 +255,6 @@ def predict(config, model, assets, texts, pictures="anomalies"):
         found = scores(one.values, one.clean if assets["series"]["many"] else config.context)
         results.append(Block(as_csv(one, found)))
         if pictures:
-            to = Path(pictures) / f"{Path(path).stem}.png"
             plots.save(plots.detection(one.values, found, one.names, one.windows, one.time, Path(path).name), to)
             to.with_suffix(".csv").write_text(every_row(one, found), encoding="utf-8")
             print(f"{path}: {to} and {to.with_suffix('.csv').name}", file=sys.stderr)

@@ -13,11 +13,10 @@ Python.
 """
 
 import dataclasses
-import pathlib
 import sys
 from typing import Literal
 
-from keras_seq.app import App, Data, ExportOptions, Preview, above_zero, below_one
+from keras_seq.app import App, Data, ExportOptions, Preview, above_zero, below_one, result_paths
 
 
 @dataclasses.dataclass(frozen=True)
@@ -208,9 +207,8 @@ def predict(config, model, assets, paths, maps="", **options):
 
     images = np.stack([shown(read_picture(path, config.size), config.size) for path in paths])
     found = captions_of(config, model, assets, images, **options)
-    for path, image, caption in zip(paths, images, found):
+    for path, image, caption, target in zip(paths, images, found, result_paths(maps, paths, "_attention.png")):
         if maps:
-            target = pathlib.Path(maps) / f"{pathlib.Path(path).stem}_attention.png"
             sharp = shown(read_picture(path, 4 * config.size), 4 * config.size)
             plots.save(attention_figure(config, model, assets, image, caption, sharp), target)
             print(f"where the model looked: {target}", file=sys.stderr)

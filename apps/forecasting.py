@@ -20,7 +20,7 @@ import dataclasses
 import functools
 from typing import Literal
 
-from keras_seq.app import App, Data, ExportOptions, Preview, above_zero, below_one
+from keras_seq.app import App, Data, ExportOptions, Preview, above_zero, below_one, result_paths
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,13 +155,15 @@ class Table:
 
 
 @functools.lru_cache(maxsize=8)
-def rows_of(config, path, step=None):
+def rows_of(config, path, step=None, targets=()):
     """The rows of a file, or of the pack for ""; NaN in a target is filled in by what came before it."""
     import numpy as np
 
     from keras_seq.data import filled, holiday_flags, regular, seasons
 
-    series, parts = read(config, path) if path else pack()
+    series, parts = read(config, path, targets) if path else pack()
+    if step and series.time is None:
+        raise ValueError(f"{path}: expected a column of times as in training, got none; make it the first")
     if step and series.step and abs(series.step - step) > 0.01 * step:
         raise ValueError(f"{path}: expected a row every {step:g} seconds as in training, got one every {series.step:g}")
     series = regular(series)
@@ -177,11 +179,11 @@ def rows_of(config, path, step=None):
     return Table(series.names[:count], values, seen, series.time, known, series.step, parts)
 
 
-def read(config, path):
-    """The series of a file: its targets, then what is known in advance."""
+def read(config, path, targets=()):
+    """The series of a file: its targets, as given or as --target names them, then what is known in advance."""
     from keras_seq.data import read_series
 
-    known, targets = names_of(config.known), names_of(config.target)
+    known, targets = names_of(config.known), targets or names_of(config.target)
     if known and not targets:
         found = read_series(path, (), config.time).names
         targets = [name for name in found if name not in known]
@@ -272,12 +274,11 @@ def predict(config, model, assets, texts, forecasts="forecasts"):
     from keras_seq.app import Block
 
     results = []
-    for path in texts:
+    for path, to in zip(texts, result_paths(forecasts, texts, "_forecast.png")):
         table, start = at_the_end(config, assets, path)
         found = answers(config, model, table, [start])[0]
         results.append(Block(as_csv(config, table, start, found)))
         if forecasts:
-            to = Path(forecasts) / f"{Path(path.replace(':', '/')).stem}.png"
             plots.save(picture(config, table, start, found, Path(path).name), to)
             to.with_suffix(".csv").write_text(results[-1] + "\n", encoding="utf-8")
             print(f"{path}: {to} and {to.with_suffix('.csv').name}", file=sys.stderr)
@@ -291,12 +292,11 @@ def at_the_end(config, assets, path):
     if path.startswith(TRAFFIC):
         return of_the_pack(config, path)
     facts = assets["series"]
-    named = dataclasses.replace(config, target=",".join(facts["targets"]))
-    table = rows_of(named, path, facts["step"])
+    table = rows_of(config, path, facts["step"], tuple(facts["targets"]))
     start = int(np.flatnonzero(table.seen.any(axis=1))[-1]) + 1
     if start < config.context:
         raise ValueError(f"{path}: expected at least {config.context} rows up to the last one with a number, got {start}")
-    return longer(named, table, start + config.horizon, path), start
+    return longer(config, table, start + config.horizon, path), start
 
 
 def of_the_pack(config, path):
@@ -338,15 +338,19 @@ def longer(config, table, count, path):
 
 def as_csv(config, table, start, found):
     """A line a row: the time, and each target with its quantiles."""
+    import csv
+    import io
+
     from keras_seq.data import stamp
 
-    quantiles = numbers(config.quantiles, "--quantiles")
+    quantiles, text = numbers(config.quantiles, "--quantiles"), io.StringIO()
     heads = [name if q == 0.5 else f"{name}_{q:g}" for name in table.names for q in quantiles]
-    lines = [",".join(["time" if table.time is not None else "row", *heads])]
+    lines = csv.writer(text, lineterminator="\n")  # puts a name with a comma in quotes
+    lines.writerow(["time" if table.time is not None else "row", *heads])
     for i, row in enumerate(found.reshape(len(found), -1)):
         when = start + i + 1 if table.time is None else stamp(table.time[start + i])
-        lines.append(",".join([str(when), *(f"{value:.6g}" for value in row)]))
-    return "\n".join(lines)
+        lines.writerow([when, *(f"{value:.6g}" for value in row)])
+    return text.getvalue().rstrip("\n")
 
 
 def picture(config, table, start, found, title):

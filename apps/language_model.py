@@ -203,7 +203,7 @@ def evaluate(config, model, assets, examples):
         ids = tokenizer.encode([row["text"]])[0]
         sliding.append(token_nats(model, ids, config.context))
         blocks.append(token_nats(model, ids, config.context, stride=config.context))
-        characters = len(tokenizer.decode([ids])[0])  # subwords make one space of several
+        characters = foretold(config, row["text"])
         by_text[row["name"]] = {"characters": characters, **text_scores(sliding[-1], characters)}
     count = sum(scores["characters"] for scores in by_text.values())
     in_blocks = text_scores(np.concatenate(blocks), count)
@@ -212,6 +212,11 @@ def evaluate(config, model, assets, examples):
         "context_of_a_token": f"{config.context // 2} or more", "in_blocks": in_blocks["nats_per_character"],
         **({"by_text": by_text} if len(by_text) > 1 else {}),
     }  # fmt: skip
+
+
+def foretold(config, text):
+    """How many characters of a text are foretold, known or not: subwords make one space of several."""
+    return len(text) if config.tokens == "char" else len(" ".join(filter(None, text.split(" "))))
 
 
 def preview(config, model, assets, examples):

@@ -29,7 +29,7 @@ ENDINGS = ("'s", "s'", "s", "es", "d", "ed", "ing", "er", "ers", "ly", "'")  # o
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    data: str = ""  # a .tsv file with a word, a tab, and its phonemes with spaces between them, on each line; default: the CMU dictionary that comes with the app
+    data: str = ""  # a .tsv file with a word, a tab, and its phonemes with spaces between them, on each line, and other pronunciations after further tabs; default: the CMU dictionary that comes with the app
     stress: bool = False  # write the stress of vowels too, as a speech synthesizer wants; without it figures compare with those of the papers
     model: Literal["transformer", "lstm"] = "transformer"  # the family
     attention: Literal["additive", "dot"] = "additive"  # of the LSTM
@@ -94,7 +94,7 @@ def described(config):
     if config.data:
         from keras_seq.data import read_pairs, split_pairs
 
-        pairs = read_pairs(config.data)
+        pairs = read_pairs(config.data, further=True)
         split = split_pairs([(word.lower(), said) for word, said in pairs], valid=2000, test=len(pairs) // 10)
         splits = {"train": grouped(split.train), "valid": grouped(split.valid), "test": grouped(split.test)}
     else:

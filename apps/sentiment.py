@@ -53,7 +53,7 @@ class Config:
     max_length: int = 128  # pieces of a text; what comes after is not read
     examples: int = 0  # texts to train on, and as many to validate, drawn with the seed (0: all)
     seed: int = 0  # the same seed gives the same run on one machine
-    test: int = 2000  # rows held out of your own data for the test, a tenth at most; the pack has its own
+    test: int = 2000  # rows held out of your own data for the test, and as many for validation, a tenth at most; the pack has its own
     epochs: int = 6  # passes over the training data; the schedule ends with the last
     patience: int = 3  # epochs without a better validation before training stops: log loss, or the error of numbers
 
@@ -129,6 +129,8 @@ def of_table(config):
     from keras_seq.data import labels as kinds
     from keras_seq.data import read_rows, some, split_rows
 
+    if config.test < 1:
+        raise ValueError(f"expected --test of at least 1, got {config.test}: as many are held out for validation")
     rows = read_rows(config.data, [config.text_column, config.label_column])
     labels = kinds.describe_labels(rows, config.task)
     values = kinds.read_labels(rows, labels)

@@ -16,11 +16,10 @@ it has never heard are wrong, and exports files that run without Python: a wave 
 
 import dataclasses
 import functools
-import pathlib
 import sys
 from typing import Literal
 
-from keras_seq.app import App, Data, ExportOptions, Preview, above_zero, below_one
+from keras_seq.app import App, Data, ExportOptions, Preview, above_zero, below_one, result_paths
 
 OFTEN = 10  # times: a word that training says as often can be a token
 
@@ -95,11 +94,12 @@ def data(config):
 
     parts, what = described(config)
     kind, tokenizer = tokens_for(config, [row.text for row in parts["train"]])
-    sounds = {part: read_rows(config, parts[part]) for part in ("train", "valid")}
+    sounds = {part: read_rows(config, rows) for part, rows in parts.items()}  # the test too: one that is bad is told now
     written = config.model != "ctc"
     most, average = round(config.longest * config.rate), config.batch_seconds * config.rate
     encoder, kept = encoder_of(config), {}
-    for part, heard in sounds.items():
+    for part in ("train", "valid"):
+        heard = sounds[part]
         texts = tokenizer.encode([row.text for row in parts[part]])
         fits = [i for i, (sound, ids) in enumerate(zip(heard, texts))
                 if ids and len(sound) <= most and fits_into(ids, int(encoder.steps(len(sound)) / (1 + config.tempo)))
@@ -288,9 +288,8 @@ def predict(config, model, assets, paths, beams=8, pictures="heard"):
 
     sounds = [sound_of(path, config.rate) for path in paths]
     found = heard(config, model, assets, sounds, beams)
-    for path, sound, text in zip(paths, sounds, found):
+    for sound, text, target in zip(sounds, found, result_paths(pictures, paths, ".png")):
         if pictures:
-            target = pathlib.Path(pictures) / f"{pathlib.Path(path.replace(':', '/')).stem}.png"
             plots.save(picture(config, model, assets, sound, text), target)
             print(f"when what was heard: {target}", file=sys.stderr)
     return found
@@ -422,7 +421,7 @@ def texts_of(assets, rows):
 
 
 def words_right(wanted, found):
-    """100 less the word error rate; of the first so many."""
+    """100 less the word error rate."""
     return 100 - error_rates(list(zip(wanted, found)))["word_errors"]
 
 

@@ -38,7 +38,7 @@ class Config:
     label_smoothing: float = 0.1  # keeps the model from being too sure, as in the Transformer paper
     clip: float = 1.0  # norm of the gradient, at most
     max_length: int = 128  # tokens of a sentence; longer pairs are left out of training
-    test: int = 1000  # distinct sentences held out of your own data for the test; the pack has its own
+    test: int = 1000  # distinct sentences held out of your own data for the test, and as many for validation, 2,000 at most; the pack has its own
     epochs: int = 9  # passes over the training data; the schedule ends with the last
     patience: int = 4  # epochs without a better validation loss before training stops
 
@@ -75,6 +75,8 @@ def data(config):
     from keras_seq.data import Tokenizer, read_pairs, references, split_pairs
 
     if config.data:
+        if config.test < 1:
+            raise ValueError(f"expected --test of at least 1, got {config.test}: as many are held out for validation")
         pairs = read_pairs(config.data)
         split = split_pairs(pairs, valid=min(config.test, 2000), test=config.test)
         train, valid, test, notes = split.train, split.valid, split.test, pairs.notes + split.notes

@@ -14,10 +14,9 @@ of clips it has never seen it gets right, and exports files that run without Pyt
 """
 
 import dataclasses
-import functools
 from typing import Literal
 
-from keras_seq.app import App, Data, ExportOptions, Preview, above_zero, below_one
+from keras_seq.app import App, Data, ExportOptions, Preview, above_zero, below_one, result_paths
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,7 +145,6 @@ def reader(config):
 
     crop = tuple(map(int, config.crop.split(","))) if config.crop else None
 
-    @functools.lru_cache(maxsize=512)
     def read(path):
         if path.startswith(moving_digits.NAME):
             return resize(moving_digits.drawn(path)[0], config.height, config.width)
@@ -167,11 +165,11 @@ def label_names(config, clips):
 
 
 def numbers(config, names, clip, frames):
-    """The label of each frame as a place in `names`; what is quiet, or training has never seen, is as no span."""
+    """The label of each frame as a place in `names`: of what is quiet that of no span, -1 of what training never saw."""
     from keras_seq.data import frame_labels
 
-    places = {name: i for i, name in enumerate(names)}
-    return [places.get(name, 0) for name in frame_labels(clip.spans, len(frames), config.rate, names[0])]
+    places = dict.fromkeys(quiet(config), 0) | {name: i for i, name in enumerate(names)}
+    return [places.get(name, -1) for name in frame_labels(clip.spans, len(frames), config.rate, names[0])]
 
 
 # --- model ----------------------------------------------------------------------------------------------------------
@@ -261,11 +259,10 @@ def predict(config, model, assets, texts, pictures="timelines", all=False):
     from keras_seq import plots
 
     results = []
-    for path, frames in zip(texts, map(reader(config), texts)):
+    for path, frames, to in zip(texts, map(reader(config), texts), result_paths(pictures, texts, ".png")):
         odds = probabilities(config, model, [frames])[0]
         spans = seconds(config, assets, odds.argmax(axis=-1))
         if pictures:
-            to = Path(pictures) / f"{Path(path.replace(':', '/')).stem}.png"
             plots.save(picture(config, frames, {"found": spans}, Path(path).name, odds.max(axis=-1)), to)
             print(f"{path}: {to}", file=sys.stderr)
         shown = [span for span in spans if all or span.label not in quiet(config)]
@@ -273,11 +270,14 @@ def predict(config, model, assets, texts, pictures="timelines", all=False):
     return results
 
 
+UNKNOWN = "?"  # what a picture calls a label that training never saw
+
+
 def seconds(config, assets, places):
     """The labels of frames as spans in seconds."""
     from keras_seq.data import Span, runs
 
-    spans = runs(assets["labels"][place] for place in places)
+    spans = runs(assets["labels"][place] if place >= 0 else UNKNOWN for place in places)
     return [Span(span.start / config.rate, span.end / config.rate, span.label) for span in spans]
 
 

@@ -14,16 +14,15 @@ looked, and exports files that run without Python.
 """
 
 import dataclasses
-import pathlib
 import sys
 from typing import Literal
 
-from keras_seq.app import App, Data, ExportOptions, Preview, above_zero, below_one
+from keras_seq.app import App, Data, ExportOptions, Preview, above_zero, below_one, result_paths
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    data: str = ""  # a folder with a folder of pictures for each class, perhaps in train, val and test; or with IDX files; default: Fashion-MNIST
+    data: str = ""  # a folder with a folder of pictures (PNG, JPEG, WebP, GIF, BMP, TIFF) for each class, perhaps in train, val and test; or with IDX files; default: Fashion-MNIST
     size: int = 28  # height and width of a picture, in pixels; a multiple of --patch
     grey: bool | None = None  # see brightness only, no colours (none: where no training picture has colours)
     patch: int = 4  # height and width of a patch
@@ -104,7 +103,7 @@ def data(config):
 def labelled(config):
     """{split: (pictures uint8 (N, P, P, 4) or (N, P, P, 1), classes)}, the names of the classes, and what it is."""
     from apps.data import load_fashion
-    from keras_seq.data import read_labelled_pictures, read_pictures, split_labelled
+    from keras_seq.data import other_files, read_labelled_pictures, read_pictures, split_labelled
 
     if not config.data:
         return *load_fashion(), "Fashion-MNIST, training pictures compressed"
@@ -114,7 +113,8 @@ def labelled(config):
         return {name: tuple(part) for name, part in parts.items()}, known(parts, names), f"IDX files of {config.data}"
     stored = config.size * 8 // 7  # a little larger than what is seen, so that growing shows more
     read = {name: (read_pictures(part.pictures, stored), part.labels) for name, part in parts.items()}
-    return read, names, f"pictures of {config.data}"
+    others = f", {count:,} files of other kinds passed over" if (count := other_files(config.data)) else ""
+    return read, names, f"pictures of {config.data}{others}"
 
 
 def known(parts, names):
@@ -214,11 +214,11 @@ def predict(config, model, assets, paths, top=1, negative=False, maps=""):
         return 1 - image if negative else image
 
     images, answers = [read(path, config.size) for path in paths], []
-    for path, image, p in zip(paths, images, chances(model, as_batch(images))):
+    targets = result_paths(maps, paths, "_attention.png")
+    for path, image, p, target in zip(paths, images, chances(model, as_batch(images)), targets):
         best = p.argsort()[::-1][: max(1, top)]
         answers.append([part for i in best for part in (assets["labels"]["names"][i], f"{p[i]:.3f}")])
         if maps:
-            target = pathlib.Path(maps) / f"{pathlib.Path(path).stem}_attention.png"
             title = f"{answers[-1][0]} {p[best[0]]:.0%}"
             plots.save(attention_figure(config, model, image, title, read(path, 8 * config.size)), target)
             print(f"where the model looked: {target}", file=sys.stderr)

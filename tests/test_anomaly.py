@@ -165,14 +165,22 @@ def test_the_app_finds_what_is_planted(file, tmp_path, capsys, monkeypatch, fami
     assert head == "first,last,score"
     spans = [tuple(map(int, line.split(",")[:2])) for line in lines]
     assert all(any(first <= row <= last for first, last in spans) for row in (400, 450))
-    assert (tmp_path / "anomalies/waves.png").exists()
-    scored = (tmp_path / "anomalies/waves.csv").read_text().splitlines()
+    assert (tmp_path / "anomalies/waves_anomalies.png").exists()
+    scored = (tmp_path / "anomalies/waves_anomalies.csv").read_text().splitlines()
     assert (scored[0], len(scored)) == ("row,score,flag", 501)
     assert scored[401].endswith(",1")
     assert APP.run(["export", "--rows", "32", "--tolerance", "20"]) == 0
     rows = {row["name"]: row for row in store.read_json(tmp_path / "saved_models/anomaly/report.json")["results"]}
     assert rows["f32"]["agreement"] == rows["saved_model"]["agreement"] == 1.0
     assert rows["f32"]["max_difference_step"] < 1e-3
+
+
+def test_a_column_may_have_a_comma_in_its_name(tmp_path, monkeypatch):
+    monkeypatch.setattr(anomaly, "judge", lambda *_: lambda values, begin: values[:, 0] - 97)
+    path = tmp_path / "a.csv"
+    path.write_text('"one, so called",two\n' + "".join(f"{i},0\n" for i in range(100)))
+    config, assets = anomaly.Config(context=24), {"series": {"names": ["one, so called"], "many": False}}
+    assert anomaly.predict(config, None, assets, [str(path)], pictures="") == ["first,last,score\n99,99,2"]
 
 
 def test_one_model_of_many_series(tmp_path, capsys, monkeypatch):

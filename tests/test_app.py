@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from keras_seq.app import App, Preview, Run, UserError
+from keras_seq.app import App, Preview, Run, UserError, result_paths
 from keras_seq.deploy import Limits
 from keras_seq.training import callbacks, store
 from tests import toy
@@ -540,3 +540,15 @@ def test_an_export_that_disagrees_exits_1_and_keeps_the_good_one(copy, capsys):
     assert (copy / "toy.bin").read_bytes() == good
     assert (copy / "export_failed" / "toy.bin").read_bytes() != good
     assert "export_failed" in capsys.readouterr().err
+
+
+def test_a_result_never_takes_the_place_of_its_source_or_of_another_result(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("load.csv").write_text("mine")
+    assert result_paths(".", ["load.csv"], ".csv") == [Path("load_2.csv")]
+    assert result_paths(".", [str(tmp_path / "load.csv")], "_forecast.csv") == [Path("load_forecast.csv")]
+    hours = [f"traffic:2018-07-04 {hour:02d}:00" for hour in (5, 6)]
+    names = [path.name for path in result_paths("out", hours, ".png")]
+    assert names == ["2018-07-04 05_00.png", "2018-07-04 06_00.png"]
+    names = [path.name for path in result_paths("out", ["a/x.wav", "b/X.wav", "C:/c/x.wav"], "_attention.png")]
+    assert names == ["x_attention.png", "X_attention_2.png", "x_attention_3.png"]

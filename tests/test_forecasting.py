@@ -1,5 +1,6 @@
 """Series from tables, their windows, the calendar's holidays; and the forecasting app, which learns a toy series."""
 
+import csv
 import datetime
 import json
 import math
@@ -137,6 +138,16 @@ def test_what_fit_is_given_is_the_epoch(rebuild):
             np.testing.assert_array_equal(one, other)
 
 
+def test_what_was_filled_in_counts_for_nothing():
+    seen = np.ones((40, 2), bool)
+    seen[9, 1] = seen[10:13, 0] = False
+    form = {"seen": seen, "shuffle": False}
+    *_, weights = next(SeriesWindows(np.zeros((40, 2)), [8], 5, 4, **form).epoch())
+    assert weights.tolist() == [[[1, 1], [1, 0], [0, 1], [0, 1]]]
+    *_, weights = next(SeriesWindows(np.zeros((40, 2)), [13], 5, 1, rebuild=True, **form).epoch())
+    assert weights.tolist() == [[1, 0, 0, 0, 0]]
+
+
 def test_scores_are_over_what_was_measured():
     found, truth = np.zeros((1, 2, 2)), np.array([[[1.0, 8.0], [3.0, 99.0]]])
     seen = np.array([[[True, True], [True, False]]])
@@ -216,8 +227,8 @@ def test_the_app_learns_and_answers(file, tmp_path, capsys, monkeypatch, flags):
     assert head.startswith("time,load_0.1,load,load_0.9")
     assert [line.split(",")[0] for line in lines] == [hour(i) for i in range(600, 605)]
     assert all(abs(float(line.split(",")[2]) - load(600 + i)) < 4 for i, line in enumerate(lines))
-    assert (tmp_path / "forecasts/next.csv").read_text().splitlines() == [head, *lines]
-    assert (tmp_path / "forecasts/next.png").exists()
+    assert (tmp_path / "forecasts/next_forecast.csv").read_text().splitlines() == [head, *lines]
+    assert (tmp_path / "forecasts/next_forecast.png").exists()
     if "--known" in flags:
         assert APP.run(["predict", str(file)]) == 2
         assert "expected 5 rows after the last target with price, got 0" in capsys.readouterr().err
@@ -226,6 +237,18 @@ def test_the_app_learns_and_answers(file, tmp_path, capsys, monkeypatch, flags):
     assert APP.run(["export", "--tolerance", "20"]) == 0
     rows = {row["name"]: row for row in store.read_json(tmp_path / "saved_models/forecasting/report.json")["results"]}
     assert rows["f32"]["agreement"] == rows["saved_model"]["agreement"] == 1.0
+
+
+def test_a_column_may_have_a_comma_in_its_name(tmp_path):
+    path = table(tmp_path / "a.csv", [(hour(i), i, 2) for i in range(40)], 'time,"load, in all",price')
+    config = forecasting.Config(data=str(path), context=24, horizon=2)
+    rows = forecasting.rows_of(config, str(path))
+    assets = {"series": {"targets": rows.names, "step": rows.step}}
+    found, start = forecasting.at_the_end(config, assets, str(path))
+    assert (found.names, start) == (["load, in all", "price"], 40)
+    head, *lines = forecasting.as_csv(config, found, start, np.ones((2, 2, 3))).splitlines()
+    assert next(csv.reader([head]))[:3] == ["time", "load, in all_0.1", "load, in all"]
+    assert lines == [f"{hour(i)},1,1,1,1,1,1" for i in (40, 41)]
 
 
 @pytest.mark.parametrize(("flags", "message"), [
@@ -255,7 +278,9 @@ def test_a_day_of_the_pack_and_files_that_do_not_fit(file, tmp_path, capsys, mon
     short = table(tmp_path / "short.csv", [(hour(i), i, 1) for i in range(30)], "time,traffic_volume,price")
     quarter = [(f"2024-01-0{1 + i // 96} {i // 4 % 24:02d}:{15 * (i % 4):02d}", i, 1) for i in range(300)]
     table(tmp_path / "quarter.csv", quarter, "time,traffic_volume,price")
+    table(tmp_path / "timeless.csv", [(i, 1) for i in range(400)], "traffic_volume,price")
     for given, message in [
+        ("timeless.csv", "timeless.csv: expected a column of times as in training, got none; make it the first"),
         ("traffic:2010-01-01", "a time from traffic:2016-01-03 00:00 to traffic:2018-09-30 19:00"),
         ("traffic:soon", "got 'traffic:soon'"),
         (str(short), "expected at least 48 rows up to the last one with a number, got 30"),

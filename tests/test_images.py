@@ -35,6 +35,7 @@ def saved(folder, name, mode="RGB", size=(17, 17), colour=RED, **options):
 @pytest.mark.parametrize(
     ("name", "mode"),
     [("a.png", "RGB"), ("a.png", "P"), ("a.jpg", "RGB"), ("a.jpg", "CMYK"), ("a.webp", "RGB"), ("a.gif", "P"),
+     ("a.bmp", "RGB"), ("a.bmp", "P"), ("a.tif", "RGB"), ("a.tiff", "CMYK"), ("a.tif", "RGBA"),
      ("a.png", "RGBA"), ("upper.PNG", "RGB"), ("no_ending", "RGB")],
 )  # fmt: skip
 def test_every_kind_is_read(name, mode, tmp_path):
@@ -48,8 +49,15 @@ def test_every_kind_is_read(name, mode, tmp_path):
 def test_grey_and_sixteen_bits_keep_their_brightness(tmp_path):
     saved(tmp_path, "grey.png", "L", colour=(100, 100, 100))
     Image.fromarray(np.full((5, 5), 100 * 257, "uint16")).save(tmp_path / "deep.png")
-    for name in ("grey.png", "deep.png"):
+    Image.fromarray(np.full((5, 5), 100 * 257, "uint16")).save(tmp_path / "deep.tif")
+    for name in ("grey.png", "deep.png", "deep.tif"):
         np.testing.assert_allclose(read_picture(tmp_path / name, SIZE)[..., :3], 100, atol=1)
+
+
+def test_a_picture_of_fractions_is_refused(tmp_path):
+    Image.fromarray(np.full((5, 5), 0.5, "float32")).save(tmp_path / "a.tif")
+    with pytest.raises(ValueError, match=r"a\.tif: expected a picture of whole numbers .* got one of mode F"):
+        read_picture(tmp_path / "a.tif", SIZE)
 
 
 def test_the_first_frame_of_an_animation_is_read(tmp_path):

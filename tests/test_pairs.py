@@ -4,6 +4,7 @@ import zipfile
 
 import pytest
 
+from apps import translation
 from keras_seq.data import fold, read_pairs, references, split_pairs
 
 PAIRS = [("Go!", "Va !"), ("I'm here.", "Je suis là.")]
@@ -140,6 +141,22 @@ def test_dropped_pairs_are_counted():
 def test_too_few_sentences_are_told():
     with pytest.raises(ValueError, match="at least 20 different sentences"):
         split_pairs([("Go!", "Va !"), ("go", "Allez")] * 30)
+
+
+def test_pairs_that_all_share_their_right_side_are_told():
+    pairs = [(f"sentence {'x' * n}", "la même") for n in range(30)]
+    with pytest.raises(ValueError, match="to train on, got none: the right side of each is that of a held-out"):
+        split_pairs(pairs, valid=3, test=3)
+    pairs += [(f"line {'y' * n}", f"ligne {'y' * n}") for n in range(3)]
+    with pytest.raises(ValueError, match="expected pairs to validate on, got none"):
+        split_pairs(pairs, valid=3, test=3)
+
+
+def test_a_split_without_a_test_is_told(tmp_path):
+    path = tmp_path / "a.tsv"
+    path.write_text("".join(f"line {'y' * n}\tligne {'y' * n}\n" for n in range(30)))
+    with pytest.raises(ValueError, match="expected --test of at least 1, got 0: as many are held out for validation"):
+        translation.data(translation.Config(data=str(path), test=0))
 
 
 def test_references_are_gathered_by_input():

@@ -103,6 +103,16 @@ def dictionary(path):
     return path
 
 
+def test_a_line_may_have_several_pronunciations(tmp_path):
+    words = [f"w{chr(97 + i // 26)}{chr(97 + i % 26)}" for i in range(60)]
+    path = tmp_path / "words.tsv"
+    path.write_text("".join(f"{word}\t{' '.join(word)}\t\tX {word}\tY {word}\n" for word in words))
+    splits, _ = pronunciation.described(Config(data=str(path)))
+    assert {word: found for rows in splits.values() for word, found in rows} == {
+        word: [" ".join(word), f"X {word}", f"Y {word}"] for word in words
+    }
+
+
 @pytest.fixture(scope="module", params=["transformer", "lstm"])
 def trained(request, tmp_path_factory):
     """A tiny model, and the app's run of commands on its folder."""

@@ -254,6 +254,15 @@ def test_evaluate_tells_the_same(trained, capsys):
     assert "word_errors" in capsys.readouterr().out
 
 
+def test_a_bad_sound_is_told_before_training(folder, tmp_path, capsys):
+    rows = [f"{folder / f'{i}.wav'},low,{split}" for i, split in enumerate(["train", "valid", "valid"])]
+    (tmp_path / "bad.wav").write_text("no sound")
+    (tmp_path / "metadata.csv").write_text("\n".join(["path,text,split", *rows, "bad.wav,low,test"]))
+    assert APP.run(["train", "--data", str(tmp_path), "--output", str(tmp_path / "out"), *FLAGS]) == 2
+    assert "bad.wav" in capsys.readouterr().err.splitlines()[-1]
+    assert not list(tmp_path.glob("out/*.weights.h5"))
+
+
 def test_predict_writes_what_it_hears_and_draws_when(trained, tmp_path, capsys):
     random = np.random.default_rng(5)
     tones = say(TONES, random, 16000)

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from keras_seq.data import any_case, fold, labels, read_rows, shared_rows, split_rows
+from keras_seq.data import any_case, fold, labels, read_columns, read_rows, shared_rows, split_rows
 from keras_seq.data.labelled import EOS, PAD, UNK, Labelled
 from keras_seq.data.tokenizer import Tokenizer
 
@@ -43,6 +43,26 @@ def test_a_quoted_cell_may_have_line_breaks_and_lines_are_counted_through_it(tmp
     rows = read_rows(path, ["label", "text"])
     assert rows == [("1", "one two"), ("", "three")]
     assert rows.where(1) == f"{path}, line 5"
+
+
+HEADS = {
+    "quoted.tsv": '"text"\tlabel\nb\t2\n',
+    "blank.jsonl": '\n\n{"text": "b", "label": 2}\n',
+    "broken.csv": 'label,"text\n(English)"\n2,b\n',
+    "blank.csv": "\n\ntext,label\nb,2\n",
+    "blank.tsv": "\ntext\tlabel\nb\t2\n",
+    "comma.csv": '"text, English, short";label\nb;2\n',
+}
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_the_columns_that_are_named_are_those_that_are_read(tmp_path, name):
+    path = write(tmp_path, name, HEADS[name])
+    columns = read_columns(path)
+    rows = read_rows(path, sorted(columns))
+    assert len(columns) == 2
+    assert set(rows[0]) == {"b", "2"}
+    assert rows.where(0).endswith(f"line {HEADS[name].count(chr(10))}")
 
 
 def test_numbers_of_json_are_texts(tmp_path):
@@ -134,6 +154,18 @@ def test_equal_texts_stay_in_one_split_wherever_they_stand():
 def test_too_few_texts_are_refused():
     with pytest.raises(ValueError, match="at least 20 different texts .* got 1"):
         split_rows([("a", "1")] * 100)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_text_that_makes_up_much_of_the_rows_is_to_train(seed):
+    rare = [(f"text {letter}",) for letter in "abcdefghijklmnopqrst"]
+    train, valid, test = split_rows([*rare, *[("ok",)] * 500, *[("fine",)] * 60], seed=seed)
+    assert (len(train), len(valid), len(test)) == (576, 2, 2)
+
+
+def test_texts_that_all_repeat_much_are_refused():
+    with pytest.raises(ValueError, match="leave out what repeats of the [0-9]+ rows"):
+        split_rows([(f"text {chr(97 + i)}",) for i in range(20) for _ in range(int(1.3**i))])
 
 
 def batches(**options):

@@ -177,6 +177,14 @@ def test_long_clips_are_cut_and_short_ones_padded():
     assert all(not frames[length:].any() for frames, length, *_ in rows)
 
 
+def test_a_frame_without_a_known_label_is_read_and_counts_for_nothing():
+    clips, _ = tagged(1, 5)
+    inputs, found, weights = next(ClipBatches(clips, [[0, -1, 2, -1, 1]], 1, 7, shuffle=False).epoch())
+    assert inputs["length"].tolist() == [5]
+    assert found.tolist() == [[0, 0, 2, 0, 1, 0, 0]]
+    assert weights.tolist() == [[1, 0, 1, 0, 1, 0, 0]]
+
+
 def test_a_splice_joins_where_labels_change():
     (a, b), (x, y) = tagged(2)
     clip, labels = spliced(a, x, b, y, np.random.default_rng(1))
@@ -282,6 +290,18 @@ def test_labels_that_mean_nothing_are_one():
     names = video.label_names(config, [clip])
     assert names == ["sil", "red"]
     assert video.numbers(config, names, clip, range(4)) == [0, 1, 0, 0]
+
+
+def test_a_label_that_training_never_saw_is_never_right():
+    config, assets = video.Config(rate=10.0), {"labels": ["none", "red"]}
+    clip = Clip("a.mp4", [Span(0.0, 0.2, "blue"), Span(0.2, 0.3, "red"), Span(0.3, 0.4, "sil")])
+    expected = video.numbers(config, assets["labels"], clip, range(5))
+    assert expected == [-1, -1, 1, 0, 0]
+    found = video.scores(config, assets, [expected], [[0, 0, 1, 0, 0]])
+    assert found["frame accuracy"] == 60
+    assert found["accuracy where something is"] == 33.33
+    assert found["segment F1 (IoU 0.5, Lea et al. 2017)"] == 66.67
+    assert [span.label for span in video.seconds(config, assets, expected)] == ["?", "red", "none"]
 
 
 def test_long_clips_are_read_in_pieces():

@@ -9,7 +9,7 @@ from PIL import Image
 from apps import vit
 from apps.data import FOLDER, fashion_pack, load_fashion
 from apps.vit import APP
-from keras_seq.data import LabelledPictures, Seen, read_labelled_pictures, read_picture, split_labelled
+from keras_seq.data import LabelledPictures, Seen, other_files, read_labelled_pictures, read_picture, split_labelled
 
 PACK = FOLDER / "fashion"
 
@@ -140,8 +140,10 @@ def test_grey_pictures_are_seen_in_grey(tmp_path):
         (tmp_path / name).mkdir()
         for i in range(30):
             Image.new("L", (10, 10), value + i).save(tmp_path / name / f"{i}.png")
+    (tmp_path / "dark" / "notes.txt").touch()
     config = vit.Config(data=str(tmp_path), size=8)
     data = vit.data(config)
+    assert "1 files of other kinds passed over: " in data.facts[0]
     assert data.assets["labels"]["channels"] == 1
     image = data.test[0]["image"]
     np.testing.assert_allclose(vit.seen(config, data.assets, [image]).mean() * 255, image.mean(), atol=1)
@@ -183,6 +185,28 @@ def test_idx_files_are_read_as_positives_and_split_by_a_hash(tmp_path):
     (tmp_path / "t10k-images-idx3-ubyte").write_bytes(b"\0\0\x08\x03")
     with pytest.raises(ValueError, match="t10k-images-idx3-ubyte: expected an IDX file"):
         read_labelled_pictures(tmp_path)
+
+
+@pytest.mark.parametrize("count", [5, 24, 60])
+def test_few_pictures_are_enough_for_three_splits(count):
+    for seed in range(20):
+        paths = [f"{seed}/{i}.png" for i in range(count)]
+        parts = split_labelled({"": Seen(paths, np.zeros(count, "int32"))})
+        assert sorted(path for part in parts.values() for path in part.pictures) == sorted(paths)
+        assert all(len(part.pictures) for part in parts.values())
+    with pytest.raises(ValueError, match="got 2 in all and none for"):
+        split_labelled({"": Seen(paths[:2], np.zeros(2, "int32"))})
+
+
+def test_pictures_of_other_kinds_are_told(tmp_path):
+    for name in ["a/1.tif", "a/2.BMP", "a/3.heic", "b/4.png", "b/notes.txt", "c/5.heic", "c/6.heic"]:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    with pytest.raises(ValueError, match="got none of 'c' in the folder but 5.heic, 6.heic; convert them, or"):
+        read_labelled_pictures(tmp_path)
+    (tmp_path / "c" / "7.tiff").write_bytes(b"")
+    found, names = read_labelled_pictures(tmp_path)
+    assert (names, found[""].labels.tolist(), other_files(tmp_path)) == (["a", "b", "c"], [0, 0, 1, 2], 4)
 
 
 def test_folders_named_for_splits_are_honoured(tmp_path):

@@ -32,7 +32,7 @@ def load_translation(language="fr", folder=FOLDER / "translation"):
         raise ValueError(f"no translation pack for {language!r} (there is {there}); make it with "
                          f"`python -m apps.data.build translation --languages {language}`")
     splits = {"train": [], "valid": [], "test": []}
-    for line in _checked(path).splitlines():
+    for line in _lines(path, "translation"):
         name, _, english, foreign = line.split("\t")
         splits[name].append((english, foreign))
     return splits
@@ -63,12 +63,8 @@ def load_sentiment(folder=FOLDER / "sentiment"):
     Example:
         >>> load_sentiment()["test"][0].rating   # doctest: +SKIP
     """
-    path = pathlib.Path(folder) / "sentiment.tsv.gz"
-    if not path.exists():
-        raise ValueError(f"{path}: no such pack; restore it with git, or make it with "
-                         "`python -m apps.data.build sentiment`")
     splits = {}
-    for line in _checked(path).splitlines():
+    for line in _lines(pathlib.Path(folder) / "sentiment.tsv.gz", "sentiment"):
         name, domain, _, mean, text = line.split("\t")
         splits.setdefault(name, []).append(Rated(text, float(mean), domain))
     return splits
@@ -90,11 +86,8 @@ def load_brown(folder=FOLDER / "brown"):
     Example:
         >>> load_brown()["test"][0][0][:3]   # doctest: +SKIP
     """
-    path = pathlib.Path(folder) / "brown.tsv.gz"
-    if not path.exists():
-        raise ValueError(f"{path}: no such pack; restore it with git, or make it with `python -m apps.data.build brown`")
     splits = {}
-    for line in _checked(path).splitlines():
+    for line in _lines(pathlib.Path(folder) / "brown.tsv.gz", "brown"):
         name, _, sentence = line.split("\t")
         words, _, tags = zip(*(pair.rpartition("/") for pair in sentence.split()))
         splits.setdefault(name, []).append((list(words), list(tags)))
@@ -147,10 +140,7 @@ def load_captioning(folder=FOLDER / "captioning"):
 
 def _several(folder, name):
     """The files of a pack of several, {name: bytes}, and its facts."""
-    path = folder / f"{name}.json"
-    if not path.exists():
-        raise ValueError(f"{folder}: no such pack; restore it with git, or make it with `python -m apps.data.build {name}`")
-    facts = json.loads(path.read_text(encoding="utf-8"))
+    facts = _facts(folder / f"{name}.json", name)
     return {file: _bytes(folder / file, expected) for file, expected in facts["sha256"].items()}, facts
 
 
@@ -211,11 +201,8 @@ def load_video(folder=FOLDER / "video"):
     """
     import numpy as np
 
-    path = pathlib.Path(folder) / "digits.bin.gz"
-    if not path.exists():
-        raise ValueError(f"{path}: no such pack; restore it with git, or make it with `python -m apps.data.build video`")
-    expected = json.loads(path.with_name("digits.json").read_text(encoding="utf-8"))["sha256"]
-    rows = np.frombuffer(gzip.decompress(_bytes(path, expected)), "uint8").reshape(-1, 2 + 28 * 28)
+    data = _unzipped(pathlib.Path(folder) / "digits.bin.gz", "video")
+    rows = np.frombuffer(data, "uint8").reshape(-1, 2 + 28 * 28)
     parts = {name: rows[rows[:, 0] == i] for i, name in enumerate(("train", "valid", "test"))}
     return {name: (part[:, 2:].reshape(-1, 28, 28), part[:, 1]) for name, part in parts.items()}
 
@@ -235,13 +222,8 @@ def load_shakespeare(folder=FOLDER / "shakespeare"):
     Example:
         >>> load_shakespeare()["test"][0]["name"]   # doctest: +SKIP
     """
-    path = pathlib.Path(folder) / "shakespeare.jsonl.gz"
-    if not path.exists():
-        raise ValueError(f"{path}: no such pack; restore it with git, or make it with "
-                         "`python -m apps.data.build shakespeare`")
-    expected = json.loads(path.with_name("shakespeare.json").read_text(encoding="utf-8"))["sha256"]
     splits = {"train": [], "valid": [], "test": []}
-    for line in gzip.decompress(_bytes(path, expected)).decode("utf-8").splitlines():
+    for line in _lines(pathlib.Path(folder) / "shakespeare.jsonl.gz", "shakespeare"):
         row = json.loads(line)
         splits[row.pop("split")].append(row)
     return splits
@@ -263,12 +245,8 @@ def load_pronunciation(folder=FOLDER / "pronunciation"):
     Example:
         >>> load_pronunciation()["test"][0]   # doctest: +SKIP
     """
-    path = pathlib.Path(folder) / "pronunciation.tsv.gz"
-    if not path.exists():
-        raise ValueError(f"{path}: no such pack; restore it with git, or make it with "
-                         "`python -m apps.data.build pronunciation`")
     splits = {"train": [], "valid": [], "test": []}
-    for line in _checked(path).splitlines():
+    for line in _lines(pathlib.Path(folder) / "pronunciation.tsv.gz", "pronunciation"):
         name, word, *pronunciations = line.split("\t")
         splits[name].append((word, pronunciations))
     return splits
@@ -298,12 +276,8 @@ def load_traffic(folder=FOLDER / "traffic"):
     """
     import numpy as np
 
-    path = pathlib.Path(folder) / "traffic.tsv.gz"
-    if not path.exists():
-        raise ValueError(f"{path}: no such pack; restore it with git, or make it with "
-                         "`python -m apps.data.build traffic`")
     splits = {}
-    for line in _checked(path).splitlines():
+    for line in _lines(pathlib.Path(folder) / "traffic.tsv.gz", "traffic"):
         name, time, volume = line.split("\t")
         splits.setdefault(name, []).append((time, float(volume)))
     return {name: Hours([t for t, _ in rows], np.array([v for _, v in rows])) for name, rows in splits.items()}
@@ -327,11 +301,7 @@ def load_pressure(folder=FOLDER / "pressure"):
     """
     import numpy as np
 
-    path = pathlib.Path(folder) / "pressure.tsv.gz"
-    if not path.exists():
-        raise ValueError(f"{path}: no such pack; restore it with git, or make it with "
-                         "`python -m apps.data.build pressure`")
-    rows = [line.split("\t") for line in _checked(path).splitlines()]
+    rows = [line.split("\t") for line in _lines(pathlib.Path(folder) / "pressure.tsv.gz", "pressure")]
     clean = sum(name == "train" for name, *_ in rows)
     return np.array([float(value) for _, value, _ in rows]), np.array([int(label) for *_, label in rows]), clean
 
@@ -357,10 +327,7 @@ def load_speech(rate=16000, folder=FOLDER / "speech"):
     from keras_seq.data import Spoken
 
     path = pathlib.Path(folder) / "speech.json"
-    if not path.exists():
-        raise ValueError(f"{path.parent}: no such pack; restore it with git, or make it with "
-                         "`python -m apps.data.build speech`")
-    sums = json.loads(path.read_text(encoding="utf-8"))["sha256"]
+    sums = _facts(path, "speech")["sha256"]
     text = gzip.decompress(_bytes(path.with_name("speech.tsv.gz"), sums["speech.tsv.gz"])).decode("utf-8")
     rows = {speech_pack.NAME + name: (split, int(begin), int(size), said)
             for split, name, begin, size, said in (line.split("\t") for line in text.splitlines())}  # fmt: skip
@@ -384,10 +351,27 @@ def _decoded(path, checksum, rate):
     return read_sound(path, rate)
 
 
-def _checked(path):
-    """The text of a gzipped file whose bytes are those that its facts name."""
-    expected = json.loads(path.with_name(path.name.replace(".tsv.gz", ".json")).read_text(encoding="utf-8"))["sha256"]
-    return gzip.decompress(_bytes(path, expected)).decode("utf-8")
+def _lines(path, name):
+    """The lines of a gzipped file of text of the pack of that name."""
+    return _unzipped(path, name).decode("utf-8").splitlines()
+
+
+def _unzipped(path, name):
+    """What is in a gzipped file of the pack of that name, which are the bytes that its facts name."""
+    facts = _facts(path.with_name(path.name.partition(".")[0] + ".json"), name)
+    return gzip.decompress(_bytes(_there(path, name), facts["sha256"]))
+
+
+def _facts(path, name):
+    """The facts of the pack of that name."""
+    return json.loads(_there(path, name).read_text(encoding="utf-8"))
+
+
+def _there(path, name):
+    """The path of a file, which is to be there."""
+    if not path.exists():
+        raise ValueError(f"{path}: no such pack; restore it with git, or make it with `python -m apps.data.build {name}`")
+    return path
 
 
 def _bytes(path, expected):

@@ -11,7 +11,7 @@ from keras_seq.data.masked import MASK, Masked
 from keras_seq.data.nab import read_nab
 from keras_seq.data.pairs import Pairs, Split, fold, read_pairs, references, split_pairs
 from keras_seq.data.picture_batches import Jitter, LabelledPictures, PictureBatches
-from keras_seq.data.picture_folders import Seen, read_idx, read_labelled_pictures, split_labelled
+from keras_seq.data.picture_folders import Seen, other_files, read_idx, read_labelled_pictures, split_labelled
 from keras_seq.data.series import (
     Series,
     filled,
@@ -48,7 +48,8 @@ __all__ = [
     "Bucketed", "Changes", "Clip", "ClipBatches", "Pairs", "Span", "Split", "Tokenizer", "fold", "frame_labels",
     "read_all", "read_clips", "read_frames", "read_pairs", "references", "runs", "segment_f1", "split_pairs",
     "Jitter", "LabelledPictures", "PictureBatches", "Seen", "grey", "read_captions", "read_idx",
-    "read_labelled_pictures", "split_labelled", "read_picture", "read_pictures", "shown", "split_captions",
+    "other_files", "read_labelled_pictures", "split_labelled",
+    "read_picture", "read_pictures", "shown", "split_captions",
     "cooccurrence_vectors",
     "Labelled", "Rows", "any_case", "case_forms", "read_rows", "shared_rows", "split_rows", "word_parts",
     "MASK", "Masked",

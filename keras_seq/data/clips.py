@@ -39,7 +39,7 @@ class ClipBatches:
 
     Args:
         clips: list of uint8 (T, H, W).
-        labels: list of int (T,).
+        labels: list of int (T,); a frame whose label is -1 is read, and counts for nothing.
         batch_size: Clips in a batch.
         window: Frames in a row of a batch.
         changes: `Changes` of training clips.
@@ -98,8 +98,10 @@ class ClipBatches:
         frames = np.zeros((*shape, *rows[0][0].shape[1:], 1), "uint8")
         labels, weights = np.zeros(shape, "int32"), np.zeros(shape, "float32")
         for i, (clip, names) in enumerate(rows):
-            frames[i, : len(clip), ..., 0], labels[i, : len(clip)], weights[i, : len(clip)] = clip, names, 1
-        return {"frames": frames, "length": weights.sum(axis=1).astype("int32")}, labels, weights
+            names = np.asarray(names)
+            frames[i, : len(clip), ..., 0] = clip
+            labels[i, : len(clip)], weights[i, : len(clip)] = np.maximum(names, 0), names >= 0
+        return {"frames": frames, "length": np.array([len(clip) for clip, _ in rows], "int32")}, labels, weights
 
     def dataset(self, epoch=0):
         """A `tf.data.Dataset` as that of `Bucketed`: endless with `shuffle`, otherwise one epoch long."""

@@ -1,4 +1,4 @@
-"""Pictures and their captions: any PNG, JPEG, WebP or GIF, a folder with captions.csv, and COCO's own layout."""
+"""Pictures and their captions: PNG, JPEG, WebP, GIF, BMP or TIFF, a folder with captions.csv, and COCO's own layout."""
 
 import concurrent.futures
 import hashlib
@@ -13,7 +13,7 @@ import numpy as np
 
 from keras_seq.data.tables import read_rows
 
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF")
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 MAX_PIXELS = 100_000_000
 IN_MEMORY = 1_000_000_000  # bytes of pictures; more are kept in a temporary file
 WHITE = (255, 255, 255)
@@ -37,11 +37,11 @@ def read_picture(path, size):
     Of an animation the first frame is taken; a camera's note on which way is up is followed.
 
     Args:
-        path: of a PNG, JPEG, WebP or GIF file.
+        path: of a PNG, JPEG, WebP, GIF, BMP or TIFF file.
         size: height and width of the result.
 
     Raises:
-        ValueError: for a file that is missing, no such picture, damaged, or larger than 100 million pixels.
+        ValueError: for a file that is missing, no such picture, of fractions, damaged, or of over 100 million pixels.
     """
     from PIL import Image, ImageOps
 
@@ -51,12 +51,15 @@ def read_picture(path, size):
             with Image.open(path, formats=FORMATS) as picture:
                 check_size(path, picture.size)
                 picture.draft("RGB", (2 * size, 2 * size))  # a JPEG is read at a fraction of its size
+                if picture.mode in ("F", "LAB"):
+                    raise ValueError(f"{path}: expected a picture of whole numbers in grey or RGB, got one of mode "
+                                     f"{picture.mode}; convert it")
                 return fit(ImageOps.exif_transpose(eight_bits(picture)), size)
     except FileNotFoundError as error:
         raise ValueError(f"{path}: no such file; give the path of a picture") from error
     except Image.UnidentifiedImageError as error:
-        raise ValueError(f"{path}: expected a picture (PNG, JPEG, WebP or GIF), got another kind of file; convert it "
-                         "to one of these") from error
+        raise ValueError(f"{path}: expected a picture (PNG, JPEG, WebP, GIF, BMP or TIFF), got another kind of file; "
+                         "convert it to one of these") from error
     except Image.DecompressionBombError as error:
         raise ValueError(too_large(path, "many more")) from error
     except (OSError, SyntaxError, EOFError, IndexError, struct.error) as error:

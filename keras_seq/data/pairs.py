@@ -34,7 +34,7 @@ class Split(NamedTuple):
 # Reading ------------------------------------------------------------------------------------------------------------
 
 
-def read_pairs(path, columns=None):
+def read_pairs(path, columns=None, further=False):
     """Sentence pairs from a file with tabs, a zip as manythings.org gives it, or a folder with two line-aligned files.
 
     Lines with an empty side or of more than 250 words are skipped, counted and told in `.notes`.
@@ -44,6 +44,7 @@ def read_pairs(path, columns=None):
             two files of equally many lines (`train.en` and `train.fr`; English comes first, else the alphabet decides).
         columns: Which two columns: numbers counted from 0, or names standing in the first line. By default the first
             two; a first line such as `source TAB target` is then taken for a header.
+        further: Whether what stands in the columns after them are further right sides, each of a pair of its own.
 
     Returns:
         A list of `(left, right)` texts in the order of the file, with an attribute `notes` (list of str).
@@ -68,7 +69,7 @@ def read_pairs(path, columns=None):
     if not path.exists():
         raise ValueError(f"{path}: no such file or folder; give a .tsv, a .zip or a folder with two line-aligned files")
     name, data = _unzip(path) if zipfile.is_zipfile(path) else (path, _bytes(path))
-    return _usable(name, _cells(name, _lines(name, data), columns))
+    return _usable(name, _cells(name, _lines(name, data), columns, further))
 
 
 def _bytes(path):
@@ -117,7 +118,7 @@ def _line(data, offset):
     return data.count(b"\n", 0, offset) + 1
 
 
-def _cells(path, lines, columns):
+def _cells(path, lines, columns, further):
     """Yields (line number, left, right) from lines with tabs."""
     head = [cell.strip() for cell in lines[0].split("\t")]
     named = columns is not None and any(isinstance(column, str) for column in columns)
@@ -130,7 +131,8 @@ def _cells(path, lines, columns):
         if len(cells) <= (last := max(left, right)):
             raise ValueError(f"{path}, line {number}: expected at least {last + 1} columns with a TAB between them, "
                              f"found {len(cells)}: {line[:40]!r}; add the missing column or delete the line")
-        yield number, cells[left], cells[right]
+        for cell in [cells[right], *filter(str.strip, cells[last + 1 :] if further else [])]:
+            yield number, cells[left], cell
 
 
 def _numbers(path, head, columns):
@@ -241,7 +243,7 @@ def split_pairs(pairs, valid=1000, test=1000, seed=0):
         A `Split` of three lists of pairs, and notes to print.
 
     Raises:
-        ValueError: for fewer than 20 distinct left sentences.
+        ValueError: for fewer than 20 distinct left sentences, and where what is dropped leaves a split empty.
     """
     groups = {}
     for left, right in dict.fromkeys(pairs):
@@ -254,6 +256,9 @@ def split_pairs(pairs, valid=1000, test=1000, seed=0):
     validated, order = _take(groups, order, min(valid, len(groups) // 10))
     validated, clash = _without(validated, tested)
     trained, clashes = _without([pair for key in order for pair in groups[key]], tested + validated)
+    if not trained or (valid and not validated):
+        raise ValueError(f"expected pairs to {'validate' if trained else 'train'} on, got none: the right side of each "
+                         "is that of a held-out pair too; add pairs with other right sides")
     return Split(trained, validated, tested, _split_notes(pairs, trained, validated, tested, clash + clashes))
 
 

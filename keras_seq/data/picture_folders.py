@@ -1,6 +1,7 @@
 """Pictures and their classes: a folder with one of pictures for each class, or the IDX files of MNIST and its kin."""
 
 import gzip
+import math
 import pathlib
 from typing import NamedTuple
 
@@ -8,7 +9,8 @@ import numpy as np
 
 from keras_seq.data.images import drawn_by
 
-ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".gif")
+ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+KINDS = "PNG, JPEG, WebP, GIF, BMP, TIFF"
 SPLITS = ("train", "valid", "test")
 IDX_IMAGES = "*images*idx3-ubyte*"
 
@@ -24,16 +26,16 @@ def read_labelled_pictures(folder):
     """The pictures of a folder with a folder for each class, or with IDX files, as the files split them.
 
     Folders of classes may lie in folders `train`, `val` (or `valid`, `validation`) and `test`; hidden files and files
-    of other kinds are passed over. Of IDX files those called `train-...` are to train, `t10k-...` or `test-...` to
-    test; they hold negatives, light on black, which are turned to dark on white.
+    of other kinds are passed over, of which `other_files` tells how many. Of IDX files those called `train-...` are to
+    train, `t10k-...` or `test-...` to test; they hold negatives, light on black, which are turned to dark on white.
 
     Returns:
         {split: Seen} with a split "" where the files name none, and the names of the classes in order: of folders their
         names, of IDX files "0", "1", ...
 
     Raises:
-        ValueError: for a folder without pictures of at least two classes, a class that training does not have, and
-            what `read_idx` raises.
+        ValueError: for a folder without pictures of at least two classes, a class of which all files are of other kinds
+            or that training does not have, and what `read_idx` raises.
 
     Example:
         >>> import tempfile
@@ -54,19 +56,22 @@ def read_labelled_pictures(folder):
 
 def of_folders(folder):
     """{split: Seen} and the names of the classes."""
-    named = {path: name for path in sorted(folder.iterdir()) if path.is_dir() and (name := split_name(path))}
-    splits = set(named.values())
-    found = [(split, *row) for path, split in (named if "train" in splits else {folder: ""}).items()
-             for row in of_classes(path)]  # fmt: skip
+    files = files_of(folder)
+    found = [row for row in files if is_picture(row[2])]
+    if bare := {row[:2] for row in files} - {row[:2] for row in found}:
+        split, name = min(bare)
+        odd = [path.name for *row, path in files if row == [split, name]]
+        raise ValueError(f"{folder}: expected pictures ({KINDS}) of each class, got none of {name!r} in "
+                         f"{split or 'the folder'} but {', '.join(odd)[:80]}; convert them, or take {name!r} away")
     names = sorted({name for split, name, _ in found if split in ("", "train")})
     if len(names) < 2:
-        raise ValueError(f"{folder}: expected folders of pictures (PNG, JPEG, WebP, GIF) for at least 2 classes, got "
+        raise ValueError(f"{folder}: expected folders of pictures ({KINDS}) for at least 2 classes, got "
                          f"{len(names)}; make a folder for each class and put its pictures there")
     if odd := next((row for row in found if row[1] not in names), None):
         raise ValueError(f"{odd[2]}: expected a class that training has too, got {odd[1]!r}; there is "
                          f"{', '.join(names)[:120]}")
     place = {name: i for i, name in enumerate(names)}
-    rows = {split: [(path, place[name]) for s, name, path in found if s == split] for split in ("", *SPLITS)}
+    rows = {split: [(str(path), place[name]) for s, name, path in found if s == split] for split in ("", *SPLITS)}
     return {split: Seen([path for path, _ in part], np.array([i for _, i in part], "int32"))
             for split, part in rows.items() if part}, names  # fmt: skip
 
@@ -78,13 +83,22 @@ def split_name(path):
             "test": "test", "testing": "test"}.get(name, "")  # fmt: skip
 
 
-def of_classes(folder):
-    """Yields (class, path) of the pictures in the folders of a folder."""
-    for path in sorted(folder.iterdir()):
-        if path.is_dir() and not path.name.startswith("."):
-            for file in sorted(path.rglob("*")):
-                if file.suffix.lower() in ENDINGS and not file.name.startswith("."):
-                    yield path.name, str(file)
+def files_of(folder):
+    """[(split, class, path)] of the files in the folders of classes, hidden ones left out."""
+    named = {path: name for path in sorted(folder.iterdir()) if path.is_dir() and (name := split_name(path))}
+    return [(split, path.name, file)
+            for part, split in (named if "train" in named.values() else {folder: ""}).items()
+            for path in sorted(part.iterdir()) if path.is_dir() and not path.name.startswith(".")
+            for file in sorted(path.rglob("*")) if file.is_file() and not file.name.startswith(".")]  # fmt: skip
+
+
+def is_picture(path):
+    return path.suffix.lower() in ENDINGS
+
+
+def other_files(folder):
+    """How many files in the folders of classes are passed over, for they are no pictures that can be read."""
+    return sum(not is_picture(path) for *_, path in files_of(pathlib.Path(folder)))
 
 
 # IDX ----------------------------------------------------------------------------------------------------------------
@@ -137,7 +151,8 @@ def split_labelled(parts, valid=0.05, test=0.1):
     """{"train", "valid", "test"} of what `read_labelled_pictures` found: what is missing is held out by a hash.
 
     The hash is of a picture's bytes, or of its path's last two parts: the same pictures give the same splits. Where
-    files name validation but no test, as ImageNet's do, validation is the test.
+    pictures are so few that none is drawn for a split, those whose hash comes first are held out. Where files name
+    validation but no test, as ImageNet's do, validation is the test.
 
     Args:
         valid, test: shares of the training pictures to hold out where no files are named for it.
@@ -151,13 +166,21 @@ def split_labelled(parts, valid=0.05, test=0.1):
         found = {"test": found["valid"]}
     test, valid = 0 if "test" in found else test, 0 if "valid" in found else valid
     places = np.array([share(picture) for picture in rest.pictures])
-    edges = {"test": (0, test), "valid": (test, test + valid), "train": (test + valid, 1)}
-    drawn = {name: (places >= low) & (places < high) for name, (low, high) in edges.items()}
+    drawn = between(places, test, test + valid)
+    if not all(drawn[name].any() for name in SPLITS if name not in found):
+        first, order = math.ceil(test * len(places)), np.sort(places)
+        second = first + math.ceil(valid * len(places))
+        drawn = between(places, order[first], order[second]) if second < len(places) else drawn
     whole = {name: found.get(name) or taken(rest, drawn[name]) for name in SPLITS}
     if empty := next((name for name in SPLITS if not len(whole[name].labels)), None):
         raise ValueError(f"expected pictures for training, validation and test, got {len(rest.labels)} in all and none "
                          f"for {empty}; add pictures, or folders train, val and test")
     return whole
+
+
+def between(places, first, second):
+    """Which pictures are in each split, by two borders of their places."""
+    return {"test": places < first, "valid": (places >= first) & (places < second), "train": places >= second}
 
 
 def taken(part, keep):

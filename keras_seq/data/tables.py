@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import pathlib
+import re
 import zlib
 
 from keras_seq.data.pairs import fold
@@ -61,9 +62,8 @@ def read_rows(path, columns):
     if form is None:
         raise ValueError(odd_ending(path))
     text = decoded(path)
-    read = {"csv": of_csv, "tsv": of_tsv, "jsonl": of_jsonl}[form]
-    numbers, rows = [], []
-    for number, cells in read(path, text, list(columns)):
+    picked, numbers, rows = (by_key if form == "jsonl" else by_place), [], []
+    for number, cells in picked(path, RECORDS[form](path, text), list(columns)):
         numbers.append(number)
         rows.append(tuple(" ".join(cell.split()) for cell in cells))
     if not rows:
@@ -81,11 +81,8 @@ def read_columns(path):
     form = FORMATS.get(path.suffix.lower())
     if form is None:
         raise ValueError(odd_ending(path))
-    first = decoded(path).partition("\n")[0]
-    if form == "jsonl":
-        return list(parsed(path, 1, first))
-    separator = "\t" if form == "tsv" else max(SEPARATORS, key=first.count)
-    return [name.strip() for name in next(csv.reader([first], delimiter=separator), [])]
+    _, head = next(RECORDS[form](path, decoded(path)), (1, []))
+    return [name.strip() for name in head]
 
 
 def odd_ending(path):
@@ -123,19 +120,16 @@ def line_of(data, offset):
     return data.count(b"\n", 0, offset) + 1
 
 
-def of_csv(path, text, columns):
-    """Yields (line number, cells) of a CSV text."""
-    first = text.partition("\n")[0]
+def of_csv(path, text):
+    """Yields (line number, cells) of a CSV text, the names of the columns first."""
+    first = re.sub(r'"[^"]*"', "", text.lstrip("\n").partition("\n")[0])  # without names in quotes
     separator = max(SEPARATORS, key=first.count)
     limit = csv.field_size_limit(LONGEST)
     try:
         reader, begins = csv.reader(io.StringIO(text), delimiter=separator, strict=True), 1
-        head = next(reader, [])
-        picked = indices(path, head, columns)
-        begins = reader.line_num + 1
         for cells in reader:
             if cells:
-                yield begins, pick(path, begins, cells, head, picked)
+                yield begins, cells
             begins = reader.line_num + 1
     except csv.Error as error:
         raise ValueError(f"{path}, line {begins}: expected cells with {separator!r} between them, got a row that "
@@ -144,23 +138,28 @@ def of_csv(path, text, columns):
         csv.field_size_limit(limit)
 
 
-def of_tsv(path, text, columns):
-    """Yields (line number, cells) of a TSV text."""
-    lines = text.split("\n")
-    head = lines[0].split("\t")
-    picked = indices(path, head, columns)
-    for number, line in enumerate(lines[1:], 2):
+def of_tsv(path, text):
+    """Yields (line number, cells) of a TSV text, the names of the columns first."""
+    for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
-            yield number, pick(path, number, line.split("\t"), head, picked)
+            yield number, line.split("\t")
 
 
-def indices(path, head, columns):
-    """Where in the first line the columns stand."""
+def by_place(path, records, columns):
+    """Yields (line number, cells of the columns) of records of which the first names the columns."""
+    number, head = next(records, (1, []))
+    picked = indices(path, number, head, columns)
+    for number, cells in records:
+        yield number, pick(path, number, cells, head, picked)
+
+
+def indices(path, number, head, columns):
+    """Where among the names of the columns some stand."""
     head = [name.strip() for name in head]
     for column in columns:
         if head.count(column) != 1:
             problem = "no such column" if column not in head else f"{head.count(column)} of that name"
-            raise ValueError(f"{path}, line 1: expected the column {column!r}, got {problem}; the columns are "
+            raise ValueError(f"{path}, line {number}: expected the column {column!r}, got {problem}; the columns are "
                              f"{', '.join(head)[:120] or 'none'}")
     return [head.index(column) for column in columns]
 
@@ -174,11 +173,20 @@ def pick(path, number, cells, head, picked):
     return [cells[i] for i in picked]
 
 
-def of_jsonl(path, text, columns):
-    """Yields (line number, cells) of a text with a JSON object on each line."""
+def of_jsonl(path, text):
+    """Yields (line number, {key: value}) of a text with a JSON object on each line."""
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
-            yield number, [cell(path, number, parsed(path, number, line), column) for column in columns]
+            yield number, parsed(path, number, line)
+
+
+def by_key(path, records, columns):
+    """Yields (line number, values of the columns) of records that name them all."""
+    for number, row in records:
+        yield number, [cell(path, number, row, column) for column in columns]
+
+
+RECORDS = {"csv": of_csv, "tsv": of_tsv, "jsonl": of_jsonl}
 
 
 def parsed(path, number, line):
@@ -211,7 +219,8 @@ def cell(path, number, row, column):
 def split_rows(rows, valid=1000, test=1000, seed=0):
     """Splits rows by their first cell, a text: texts that are equal after `fold` go to one split.
 
-    The place of a text is chosen by a hash of it and the seed.
+    The place of a text is chosen by a hash of it and the seed. One that makes up more than a fifth of the rows is to
+    train, for a part that is held out would be hardly more than it.
 
     Args:
         rows: List of tuples, each with a text first.
@@ -222,7 +231,7 @@ def split_rows(rows, valid=1000, test=1000, seed=0):
         Three lists of indices of rows: to train, to validate, to test.
 
     Raises:
-        ValueError: for fewer than 20 different texts.
+        ValueError: for fewer than 20 different texts, or where each makes up more than a fifth of all that are rarer.
     """
     groups = {}
     for index, (text, *_) in enumerate(rows):
@@ -230,11 +239,20 @@ def split_rows(rows, valid=1000, test=1000, seed=0):
     if len(groups) < 20:
         raise ValueError(f"expected at least 20 different texts to train, validate and test on, got {len(groups)}; add "
                          "more rows")
+    train, left = [], len(rows)
+    for key in sorted(groups, key=lambda key: -len(groups[key])):
+        if 5 * len(groups[key]) <= left:
+            break
+        left -= len(groups[key])
+        train += groups.pop(key)
+    if not groups:
+        raise ValueError("expected texts to validate and test on, got some so often that nothing is left beside them; "
+                         f"leave out what repeats of the {len(rows)} rows")
     order = sorted(groups, key=lambda key: hashlib.blake2b(f"{seed} {key}".encode(), digest_size=8).digest())
     parts = []
     for wanted in (test, valid):
         part = []
-        while len(part) < min(wanted, max(len(rows) // 10, 1)):
+        while len(part) < min(wanted, max(left // 10, 1)):
             part += groups[order.pop(0)]
         parts.append(sorted(part))
-    return sorted(index for key in order for index in groups[key]), parts[1], parts[0]
+    return sorted([*train, *(index for key in order for index in groups[key])]), parts[1], parts[0]

@@ -3,6 +3,7 @@
 import numpy as np
 
 BINS = 15
+FEW = 10  # rows: of fewer one alone would say how sure the model is to be
 
 
 def probabilities(logits, temperature=1.0):
@@ -50,7 +51,8 @@ def fit_temperature(logits, labels, low=0.05, high=20.0):
     """The temperature T that makes the labels likeliest under softmax(logits / T).
 
     The loss is convex in 1 / T; its minimum is found by halving the interval in which its slope changes sign. Choose T
-    on validation data: never on the test.
+    on validation data: never on the test. Where all rows are right the loss would fall with T without end, and few rows
+    tell little: there T is 1.
 
     Args:
         logits: (n, C).
@@ -60,11 +62,13 @@ def fit_temperature(logits, labels, low=0.05, high=20.0):
     Reference: Guo et al. 2017.
 
     Example:
-        >>> round(fit_temperature([[2.0, 0.0]] * 4, [0, 0, 0, 1]), 3)   # 3 of 4: log(3) is the right logit
+        >>> round(fit_temperature([[2.0, 0.0]] * 12, [0, 0, 0, 1] * 3), 3)   # 3 of 4: log(3) is the right logit
         1.82
     """
     z, labels = np.asarray(logits, "float64"), np.asarray(labels)
     at_label = np.take_along_axis(z, labels[:, None], axis=1)[:, 0]
+    if len(z) < FEW or (at_label == z.max(axis=1)).all():
+        return 1.0
 
     def slope(inverse):  # of the loss, by the inverse of T
         return np.mean(np.sum(probabilities(z, 1 / inverse) * z, axis=1) - at_label)

@@ -12,6 +12,8 @@ MOST = 12  # classes of which a confusion is still read as a table
 def class_scores(p, labels):
     """Accuracy and mean F1 in per cent, log loss, and the expected calibration error in 15 bins.
 
+    The mean F1 is over the classes that are among the labels or the answers: of others nothing is known.
+
     Args:
         p: (n, C) probabilities.
         labels: (n,) the right classes.
@@ -22,7 +24,8 @@ def class_scores(p, labels):
     """
     p, labels = np.asarray(p, "float64"), np.asarray(labels)
     counts = confusion(labels, p.argmax(axis=1), p.shape[1])
-    f1 = 2 * np.diag(counts) / np.maximum(counts.sum(axis=0) + counts.sum(axis=1), 1)
+    met = counts.sum(axis=0) + counts.sum(axis=1)  # how often as an answer and as a label
+    f1 = 2 * np.diag(counts)[met > 0] / met[met > 0]
     at_label = p[np.arange(len(p)), labels]
     return {
         "accuracy": round(100 * float(np.mean(p.argmax(axis=1) == labels)), 2),
