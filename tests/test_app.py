@@ -4,6 +4,7 @@ import dataclasses
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -56,8 +57,6 @@ def trained(tmp_path_factory):
 @pytest.fixture
 def copy(trained, tmp_path):
     """A copy of that folder, to be changed."""
-    import shutil
-
     return Path(shutil.copytree(trained, tmp_path / "copy"))
 
 
@@ -494,8 +493,14 @@ def test_an_exported_file_that_is_not_there_cannot_answer(copy, capsys):
 
 
 def test_a_bundle_is_asked_for_in_a_place_where_nothing_else_is(copy, tmp_path, capsys):
-    assert APP.run(["export", "--output", str(copy), "--bundle", str(copy)]) == 2
-    assert "expected an empty folder or an earlier bundle" in capsys.readouterr().err.lower()
+    (copy / "golden.json").write_text("{}")  # as an exported model has
+    for place in (copy, copy / "logs" / "..", copy.parent):
+        assert APP.run(["export", "--output", str(copy), "--bundle", str(place)]) == 2
+        assert "where the model lies" in capsys.readouterr().err.lower()
+    other = Path(shutil.copytree(copy, tmp_path / "other"))
+    assert APP.run(["export", "--output", str(copy), "--bundle", str(other)]) == 2
+    assert "got a trained model" in capsys.readouterr().err
+    assert (other / "model.weights.h5").exists()
     assert not (copy / "toy.bin").exists()
     assert APP.run(["export", "--output", str(copy), "--bundle", str(tmp_path / "new")]) == 2
     assert "expected .tflite files" in capsys.readouterr().err.lower()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -195,9 +196,38 @@ def test_a_bundle_replaces_a_bundle_and_nothing_else(folder, tmp_path):
         deploy.hand_over(tmp_path, tmp_path / "new")
     made = deploy.hand_over(folder, tmp_path / "new")
     (made / "model_old.tflite").write_bytes(b"old")
+    (made / "README.md").write_text("old")
+    own = [made / "notes.txt", made / "hosts" / "web" / "node_modules" / "package.json"]
+    for path in own:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("mine")
     deploy.hand_over(folder, made)
     assert not (made / "model_old.tflite").exists()
+    assert (made / "README.md").read_text(encoding="utf-8").startswith("# A model")
+    assert [path.read_text() for path in own] == ["mine", "mine"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["new", "notes.txt"]
+
+
+def test_a_bundle_never_takes_the_place_of_a_model(folder, tmp_path, monkeypatch):
+    """The folder of an exported model has golden.json too."""
+    model = shutil.copytree(folder, tmp_path / "some" / "model")
+    for place in (model, tmp_path / "some"):
+        with pytest.raises(ValueError, match="where the model lies"):
+            deploy.hand_over(model, place)
+    other = deploy.hand_over(folder, tmp_path / "other")
+    for name in ("config.json", "model.weights.h5"):
+        (other / name).write_text("of a model")
+        with pytest.raises(ValueError, match="got a trained model"):
+            deploy.hand_over(folder, other)
+        (other / name).unlink()
+    (other / "card.json").unlink()
+    with pytest.raises(ValueError, match="got other files"):
+        deploy.hand_over(folder, other)
+    assert len(list(other.iterdir())) == 9
+    (here := tmp_path / "here").mkdir()
+    monkeypatch.chdir(here)
+    assert deploy.hand_over(folder, ".") == here.resolve()
+    assert (here / "card.json").exists()
 
 
 # ---------- the Python host ----------

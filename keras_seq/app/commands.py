@@ -223,7 +223,7 @@ def export_command(app, args) -> int:
     app.settings(folder)
     if bundle := getattr(options, "bundle", ""):
         with one_line_errors():
-            check_place(bundle)
+            check_place(bundle, folder)
     checked_writable(folder)
     start()
     trained = app.load(folder)
