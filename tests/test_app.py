@@ -492,6 +492,28 @@ def test_an_exported_file_that_is_not_there_cannot_answer(copy, capsys):
     assert f"error: no exported file in {copy}: run `" in capsys.readouterr().err
 
 
+def test_an_export_counts_until_there_are_new_weights(copy, capsys):
+    for flags in (("--keep", "last", "--epochs", 1), ("--resume", "--epochs", 2)):
+        assert APP.run(["export", "--output", str(copy)]) == 0
+        (copy / "model_f32.tflite").write_bytes(b"")
+        before = (copy / "model.weights.h5").read_bytes()
+        assert train(copy, *flags) == 0
+        assert (copy / "model.weights.h5").read_bytes() != before
+        capsys.readouterr()
+        assert predict(copy, ROWS[0], "--exported") == 2
+        expected = f"got those of an earlier one: run `{APP.command} export --output {copy}` again"
+        assert expected in capsys.readouterr().err
+
+
+def test_an_export_leaves_no_file_of_the_one_before(copy):
+    for name in ("model_int8.tflite", "model_f32_dynamic.tflite"):
+        (copy / name).write_bytes(b"")
+    assert APP.run(["export", "--output", str(copy), "--no-agree"]) == 1
+    assert len(list(copy.glob("*.tflite"))) == 2
+    assert APP.run(["export", "--output", str(copy)]) == 0
+    assert not list(copy.glob("*.tflite"))
+
+
 def test_a_bundle_is_asked_for_in_a_place_where_nothing_else_is(copy, tmp_path, capsys):
     (copy / "golden.json").write_text("{}")  # as an exported model has
     for place in (copy, copy / "logs" / "..", copy.parent):

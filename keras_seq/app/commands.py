@@ -11,7 +11,7 @@ from keras_seq.app import cli
 from keras_seq.app.app import Block, Run, Trained
 from keras_seq.app.cli import UserError, one_line_errors
 from keras_seq.app.demo import demo_command, demo_flags, write_page
-from keras_seq.app.exported import answering
+from keras_seq.app.exported import SEAL, answering
 from keras_seq.app.start import start
 from keras_seq.app.train import train_command
 from keras_seq.deploy.handover import check_place, hand_over
@@ -249,7 +249,7 @@ def publish(app, trained: Trained, stage: Path, options) -> int:
     ok = bool(report.get("ok", True))
     text, page = report.pop("text", None), report.pop("page", None)
     text = text or cli.table(json.loads(store.to_json(report)))
-    (stage / "report.json").write_bytes(store.to_json(report))
+    (stage / SEAL).write_bytes(store.to_json(report))
     (stage / "report.md").write_text((page or text) + "\n", encoding="utf-8")
     print(text)
     if ok and getattr(options, "bundle", ""):
@@ -258,6 +258,8 @@ def publish(app, trained: Trained, stage: Path, options) -> int:
         print(f"the bundle for a mobile developer is in {options.bundle}; it begins with README.md")
     place = trained.folder if ok else trained.folder / "export_failed"
     place.mkdir(exist_ok=True)
+    for path in [place / SEAL, *place.glob("model_*.tflite")]:  # of an earlier export, perhaps in more formats
+        path.unlink(missing_ok=True)
     store.replace_folder(stage, place)
     if not ok:
         message = f"error: expected files that agree with the model, got the differences above: see {place}"

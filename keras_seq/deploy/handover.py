@@ -72,7 +72,7 @@ def check_place(to, folder):
     if to.exists() and not to.is_dir():
         raise ValueError(f"Expected a folder for the bundle; got the file {to}.")
     if place in (pathlib.Path(folder).resolve() / "file").parents:
-        raise ValueError(f"Expected a folder of its own for the bundle; got {to}, where the model lies. Choose another.")
+        raise ValueError(f"Expected a folder of its own for the bundle; got {to}, where the model lies.")
     names = {path.name for path in to.iterdir()} if to.is_dir() else set()
     trained = "config.json" in names or any(name.endswith(".weights.h5") for name in names)
     if names and (trained or not names >= {bundle.CARD, bundle.GOLDEN, HOSTS.name}):
