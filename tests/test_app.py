@@ -1,6 +1,7 @@
 """An app trains, resumes, evaluates, predicts and exports; what a user does wrong is one line and loses nothing."""
 
 import dataclasses
+import errno
 import io
 import json
 import os
@@ -503,6 +504,26 @@ def test_an_export_counts_until_there_are_new_weights(copy, capsys):
         assert predict(copy, ROWS[0], "--exported") == 2
         expected = f"got those of an earlier one: run `{APP.command} export --output {copy}` again"
         assert expected in capsys.readouterr().err
+
+
+def test_exports_at_once_leave_each_other_alone(copy):
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    running, left = [copy / f".export.{pid}" for pid in (os.getppid(), gone.pid)]
+    for path in (running, left, copy / ".export", copy / f".export.{os.getpid()}"):
+        path.mkdir()
+    assert APP.run(["export", "--output", str(copy)]) == 0
+    assert list(copy.glob(".export*")) == [running]
+
+
+def test_a_full_disk_at_export_is_told_as_one(copy, capsys):
+    def export(*_):
+        raise OSError(errno.ENOSPC, "No space left on device", "model_f32.tflite")
+
+    app = dataclasses.replace(APP, export=export)
+    assert app.run(["export", "--output", str(copy)]) == 2
+    assert "(the files from before are whole)" in capsys.readouterr().err
+    assert not list(copy.glob(".export*"))
 
 
 def test_an_export_leaves_no_file_of_the_one_before(copy):

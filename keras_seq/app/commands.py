@@ -3,6 +3,7 @@
 import collections.abc
 import dataclasses
 import json
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -227,17 +228,35 @@ def export_command(app, args) -> int:
     checked_writable(folder)
     start()
     trained = app.load(folder)
-    stage = folder / ".export"
-    shutil.rmtree(stage, ignore_errors=True)
-    stage.mkdir()
+    stage = stage_of(folder)
     try:
         return publish(app, trained, stage, options)
-    except OSError as error:
-        if store.is_disk_full(error):
+    except (OSError, UserError) as error:
+        if store.is_disk_full(error) or store.is_disk_full(error.__cause__):
             raise store.disk_full(folder, 0) from error
         raise
     finally:
         shutil.rmtree(stage, ignore_errors=True)
+
+
+def stage_of(folder: Path) -> Path:
+    """Returns a new folder for the files of this export; what killed ones have left goes."""
+    for path in folder.glob(".export*"):
+        if not alive(path.suffix.removeprefix(".")):
+            shutil.rmtree(path, ignore_errors=True)
+    stage = folder / f".export.{os.getpid()}"
+    stage.mkdir()
+    return stage
+
+
+def alive(pid: str) -> bool:
+    """Says whether a process runs, another than this one."""
+    try:
+        return pid != str(os.getpid()) and os.kill(int(pid), 0) is None
+    except PermissionError:  # of another user
+        return True
+    except (ValueError, OSError):
+        return False
 
 
 def publish(app, trained: Trained, stage: Path, options) -> int:
