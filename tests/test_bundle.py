@@ -12,7 +12,7 @@ import pytest
 
 from keras_seq import deploy
 from keras_seq.deploy import builtin_ops, golden, limits, litert, parity
-from keras_seq.deploy.handover import CHECK, HOSTS, MEANING
+from keras_seq.deploy.handover import CHECK, HOSTS, MEANING, run
 from keras_seq.deploy.shrink import shrink
 from keras_seq.deploy.signatures import tracked
 from keras_seq.models import TransformerSeq2Seq
@@ -178,6 +178,16 @@ def test_a_bundle_has_all_that_is_needed(bundle):
         assert (bundle / "hosts" / path).read_text(encoding="utf-8").startswith("// Not compiled here.")
     report = (bundle / "report.md").read_text(encoding="utf-8")
     assert all(f"| {form}, greedy |" in report for form in FORMATS)
+
+
+def test_the_calls_name_the_outputs_that_a_signature_has(bundle):
+    page = (bundle / "README.md").read_text(encoding="utf-8")
+    assert '.text("...", listOf("scores", "source", "tokens", "utf8"))`' in page
+    tags = {"text": {"inputs": {"utf8": {}}, "outputs": dict.fromkeys(("probabilities", "tokens", "words"))}}
+    calls = run(tags, "tags.tflite")
+    assert '.numbers("...", "probabilities", listOf("probabilities", "tokens", "words"))`' in calls
+    assert 'output: "probabilities")`' in calls
+    assert '.text("...")).probabilities.data`' in calls
 
 
 def test_the_page_for_mobile_developers_names_every_signature():

@@ -76,8 +76,10 @@ def test_a_text_that_is_too_long_is_cut(phone):
         assert phone[0](utf8=row(text))["ids"][0].tolist() == expected(inside)
 
 
-BROKEN = [b"\xff\xfe", b"\x80\x80abc", b"\xf8\x88\x80\x80\x80", b"open \xe2 the file", b"\xe2\x82b\xc3(", b"\xed\xa0\x80",
-          b"\xc0\xafx", "日本".encode()[1:] + b"go", b"a" * 60 + b"\xf0\x9f\x98 the end"]  # fmt: skip
+BROKEN = [
+    b"\xff\xfe", b"\x80\x80abc", b"\xf8\x88\x80\x80\x80", b"open \xe2 the file", b"\xe2\x82b\xc3(",
+    b"\xed\xa0\x80", b"\xc0\xafx", "日本".encode()[1:] + b"go", b"a" * 60 + b"\xf0\x9f\x98 the end",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("data", BROKEN)

@@ -149,22 +149,23 @@ def run(found, file):
     name = next(name for name in ("text", "predict", "generate", *found) if name in found)
     reads_text = "utf8" in found[name]["inputs"]
     examples = TEXT_CALLS if reads_text and "utf8" in found[name]["outputs"] else NUMBERS if reads_text else CALLS
-    inputs = ", ".join(found[name]["inputs"])
-    outputs = ", ".join(key for key in found[name]["outputs"] if not (reads_text and key == "tokens"))
-    filled = examples.replace("SIGNATURE", name).replace("INPUTS", inputs).replace("OUTPUTS", outputs)
-    return filled.replace("FILE", file)
+    inputs, outputs = found[name]["inputs"], found[name]["outputs"]
+    filled = examples.replace("SIGNATURE", name).replace("INPUTS", ", ".join(inputs))
+    first = next(key for key in outputs if key != "tokens")
+    filled = filled.replace("OUTPUTS", ", ".join(outputs)).replace("OUTPUT", first)
+    return filled.replace("ALL", ", ".join(f'"{key}"' for key in outputs)).replace("FILE", file)
 
 
 TEXT_CALLS = """\
-- Android, [hosts/android](hosts/android): `SequenceModel(assets, "FILE").text("...")`
+- Android, [hosts/android](hosts/android): `SequenceModel(assets, "FILE").text("...", listOf(ALL))`
 - iOS, [hosts/ios](hosts/ios): `try SequenceModel(path: path).text("...")`
 - Web and Node, [hosts/web](hosts/web): `(await (await load("FILE")).text("...")).text`
 - Python, [hosts/python](hosts/python): `python hosts/python/host.py FILE "..."`"""
 
 NUMBERS = """\
-- Android, [hosts/android](hosts/android): `SequenceModel(assets, "FILE").numbers("...", "OUTPUTS")`
-- iOS, [hosts/ios](hosts/ios): `try SequenceModel(path: path).numbers("...", output: "OUTPUTS")`
-- Web and Node, [hosts/web](hosts/web): `(await (await load("FILE")).text("...")).OUTPUTS.data`
+- Android, [hosts/android](hosts/android): `SequenceModel(assets, "FILE").numbers("...", "OUTPUT", listOf(ALL))`
+- iOS, [hosts/ios](hosts/ios): `try SequenceModel(path: path).numbers("...", output: "OUTPUT")`
+- Web and Node, [hosts/web](hosts/web): `(await (await load("FILE")).text("...")).OUTPUT.data`
 - Python, [hosts/python](hosts/python): `python hosts/python/host.py FILE "..."`"""
 
 CALLS = """\
