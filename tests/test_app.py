@@ -1,9 +1,11 @@
 """An app trains, resumes, evaluates, predicts and exports; what a user does wrong is one line and loses nothing."""
 
 import dataclasses
+import errno
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -56,8 +58,6 @@ def trained(tmp_path_factory):
 @pytest.fixture
 def copy(trained, tmp_path):
     """A copy of that folder, to be changed."""
-    import shutil
-
     return Path(shutil.copytree(trained, tmp_path / "copy"))
 
 
@@ -519,9 +519,57 @@ def test_an_exported_file_that_is_not_there_cannot_answer(copy, capsys):
     assert f"error: no exported file in {copy}: run `" in capsys.readouterr().err
 
 
+def test_an_export_counts_until_there_are_new_weights(copy, capsys):
+    for flags in (("--keep", "last", "--epochs", 1), ("--resume", "--epochs", 2)):
+        assert APP.run(["export", "--output", str(copy)]) == 0
+        (copy / "model_f32.tflite").write_bytes(b"")
+        before = (copy / "model.weights.h5").read_bytes()
+        assert train(copy, *flags) == 0
+        assert (copy / "model.weights.h5").read_bytes() != before
+        capsys.readouterr()
+        assert predict(copy, ROWS[0], "--exported") == 2
+        expected = f"got those of an earlier one: run `{APP.command} export --output {copy}` again"
+        assert expected in capsys.readouterr().err
+
+
+def test_exports_at_once_leave_each_other_alone(copy):
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    running, left = [copy / f".export.{pid}" for pid in (os.getppid(), gone.pid)]
+    for path in (running, left, copy / ".export", copy / f".export.{os.getpid()}"):
+        path.mkdir()
+    assert APP.run(["export", "--output", str(copy)]) == 0
+    assert list(copy.glob(".export*")) == [running]
+
+
+def test_a_full_disk_at_export_is_told_as_one(copy, capsys):
+    def export(*_):
+        raise OSError(errno.ENOSPC, "No space left on device", "model_f32.tflite")
+
+    app = dataclasses.replace(APP, export=export)
+    assert app.run(["export", "--output", str(copy)]) == 2
+    assert "(the files from before are whole)" in capsys.readouterr().err
+    assert not list(copy.glob(".export*"))
+
+
+def test_an_export_leaves_no_file_of_the_one_before(copy):
+    for name in ("model_int8.tflite", "model_f32_dynamic.tflite"):
+        (copy / name).write_bytes(b"")
+    assert APP.run(["export", "--output", str(copy), "--no-agree"]) == 1
+    assert len(list(copy.glob("*.tflite"))) == 2
+    assert APP.run(["export", "--output", str(copy)]) == 0
+    assert not list(copy.glob("*.tflite"))
+
+
 def test_a_bundle_is_asked_for_in_a_place_where_nothing_else_is(copy, tmp_path, capsys):
-    assert APP.run(["export", "--output", str(copy), "--bundle", str(copy)]) == 2
-    assert "expected an empty folder or an earlier bundle" in capsys.readouterr().err.lower()
+    (copy / "golden.json").write_text("{}")  # as an exported model has
+    for place in (copy, copy / "logs" / "..", copy.parent):
+        assert APP.run(["export", "--output", str(copy), "--bundle", str(place)]) == 2
+        assert "where the model lies" in capsys.readouterr().err.lower()
+    other = Path(shutil.copytree(copy, tmp_path / "other"))
+    assert APP.run(["export", "--output", str(copy), "--bundle", str(other)]) == 2
+    assert "got a trained model" in capsys.readouterr().err
+    assert (other / "model.weights.h5").exists()
     assert not (copy / "toy.bin").exists()
     assert APP.run(["export", "--output", str(copy), "--bundle", str(tmp_path / "new")]) == 2
     assert "expected .tflite files" in capsys.readouterr().err.lower()

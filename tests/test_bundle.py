@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -11,7 +12,7 @@ import pytest
 
 from keras_seq import deploy
 from keras_seq.deploy import builtin_ops, golden, limits, litert, parity
-from keras_seq.deploy.handover import CHECK, HOSTS, MEANING
+from keras_seq.deploy.handover import CHECK, HOSTS, MEANING, run
 from keras_seq.deploy.shrink import shrink
 from keras_seq.deploy.signatures import tracked
 from keras_seq.models import TransformerSeq2Seq
@@ -179,6 +180,16 @@ def test_a_bundle_has_all_that_is_needed(bundle):
     assert all(f"| {form}, greedy |" in report for form in FORMATS)
 
 
+def test_the_calls_name_the_outputs_that_a_signature_has(bundle):
+    page = (bundle / "README.md").read_text(encoding="utf-8")
+    assert '.text("...", listOf("scores", "source", "tokens", "utf8"))`' in page
+    tags = {"text": {"inputs": {"utf8": {}}, "outputs": dict.fromkeys(("probabilities", "tokens", "words"))}}
+    calls = run(tags, "tags.tflite")
+    assert '.numbers("...", "probabilities", listOf("probabilities", "tokens", "words"))`' in calls
+    assert 'output: "probabilities")`' in calls
+    assert '.text("...")).probabilities.data`' in calls
+
+
 def test_the_page_for_mobile_developers_names_every_signature():
     page = (ROOT / "docs" / "mobile.md").read_text(encoding="utf-8")
     assert not [name for name in MEANING if f"`{name}`" not in page]
@@ -195,9 +206,38 @@ def test_a_bundle_replaces_a_bundle_and_nothing_else(folder, tmp_path):
         deploy.hand_over(tmp_path, tmp_path / "new")
     made = deploy.hand_over(folder, tmp_path / "new")
     (made / "model_old.tflite").write_bytes(b"old")
+    (made / "README.md").write_text("old")
+    own = [made / "notes.txt", made / "hosts" / "web" / "node_modules" / "package.json"]
+    for path in own:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("mine")
     deploy.hand_over(folder, made)
     assert not (made / "model_old.tflite").exists()
+    assert (made / "README.md").read_text(encoding="utf-8").startswith("# A model")
+    assert [path.read_text() for path in own] == ["mine", "mine"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["new", "notes.txt"]
+
+
+def test_a_bundle_never_takes_the_place_of_a_model(folder, tmp_path, monkeypatch):
+    """The folder of an exported model has golden.json too."""
+    model = shutil.copytree(folder, tmp_path / "some" / "model")
+    for place in (model, tmp_path / "some"):
+        with pytest.raises(ValueError, match="where the model lies"):
+            deploy.hand_over(model, place)
+    other = deploy.hand_over(folder, tmp_path / "other")
+    for name in ("config.json", "model.weights.h5"):
+        (other / name).write_text("of a model")
+        with pytest.raises(ValueError, match="got a trained model"):
+            deploy.hand_over(folder, other)
+        (other / name).unlink()
+    (other / "card.json").unlink()
+    with pytest.raises(ValueError, match="got other files"):
+        deploy.hand_over(folder, other)
+    assert len(list(other.iterdir())) == 9
+    (here := tmp_path / "here").mkdir()
+    monkeypatch.chdir(here)
+    assert deploy.hand_over(folder, ".") == here.resolve()
+    assert (here / "card.json").exists()
 
 
 # ---------- the Python host ----------

@@ -76,6 +76,33 @@ def test_a_text_that_is_too_long_is_cut(phone):
         assert phone[0](utf8=row(text))["ids"][0].tolist() == expected(inside)
 
 
+BROKEN = [
+    b"\xff\xfe", b"\x80\x80abc", b"\xf8\x88\x80\x80\x80", b"open \xe2 the file", b"\xe2\x82b\xc3(",
+    b"\xed\xa0\x80", b"\xc0\xafx", "日本".encode()[1:] + b"go", b"a" * 60 + b"\xf0\x9f\x98 the end",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("data", BROKEN)
+def test_bytes_that_are_no_text_are_unknown(phone, data):
+    found = phone[0](utf8=numbers(data))["ids"][0].tolist()
+    assert found == expected(data.decode(errors="replace"))
+    assert UNK in found
+
+
+def test_signed_bytes_are_bytes_and_no_number_is_too_large(phone):
+    text = "un café 日本語"
+    signed = np.frombuffer(text.encode(), "int8")
+    assert phone[0](utf8=numbers(signed))["ids"][0].tolist() == expected(text)
+    for value in (256, 10**6, 2**31 - 1, -257, -(2**31)):
+        phone[0](utf8=numbers([65, value, 66]))
+
+
+def numbers(data):
+    found = np.zeros((1, N), "int32")
+    found[0, : len(data)] = list(data)
+    return found
+
+
 def test_an_int8_file_has_the_same_tokenizer(content):
     encode, decode = runners(content["int8"])
     for text in [*ODD, *made(300), *real(9000)[::20]]:

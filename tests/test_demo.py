@@ -389,10 +389,14 @@ def test_without_an_export_the_command_says_what_to_do(tmp_path, capsys):
     assert APP.run(["demo", "--no-open", "--output", str(trained(tmp_path))]) == 2
     error = capsys.readouterr().err
     assert re.match(r"error: expected exported files in .*: run `.* export --output .*` first\n$", error)
+    (tmp_path / "model_f32.tflite").write_bytes(b"")
+    assert APP.run(["demo", "--no-open", "--output", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert re.match(r"error: expected files exported from .*earlier one: run `.* export --output .*` again\n$", error)
 
 
 def test_the_facts_of_a_page_are_those_of_the_export(tmp_path):
-    folder = trained(tmp_path, "model_f32.tflite", "model_int8.tflite", "model_f32_dynamic.tflite")
+    folder = trained(tmp_path, "model_f32.tflite", "model_int8.tflite", "model_f32_dynamic.tflite", "report.json")
     (folder / "demo.json").write_text('{"title": "Toys"}')
     facts = command.facts(APP, folder)
     assert list(facts["formats"]) == ["f32", "int8"]

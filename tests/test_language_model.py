@@ -10,6 +10,7 @@ from apps import language_model
 from apps.data import load_shakespeare, packages, shakespeare_pack
 from keras_seq.data import Stream, Tokenizer, hold_out, read_documents
 from keras_seq.training import text_scores, token_nats
+from tests.checks import golden_cases_hold, host
 
 # ---------- streams ----------
 
@@ -235,6 +236,9 @@ def test_the_exported_files_write_what_the_model_writes(trained, capsys):
     assert set(runner.signatures) == {"prefill", "decode_step", "generate", "sample", "text", "text_sample"}
     long = "The sun is moon,\nand king is the rose;\nThe s"
     assert runner([long]) == runner.text([long]) == runner([long[-20:]])  # of a longer prompt the last ids
+    longer = "O sea, be moon!\n" * 50 + "日" * 9 + long[-17:]  # the last 64 bytes begin in the middle of a character
+    assert [host().Model(runner.path).text(longer)] == runner.text([longer]) == runner([longer])
+    golden_cases_hold(folder)
 
 
 def test_the_report_tells_of_a_loss_where_less_is_better():

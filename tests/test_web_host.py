@@ -58,6 +58,23 @@ def test_a_text_goes_in_and_a_text_comes_out(project):
     assert (done.stdout, done.stderr) == (runner.text(["open the file"])[0] + "\n", "")
 
 
+BYTES = """
+import { Model } from "./litert.mjs";
+const utf8 = { shape: [1, 8] };
+const model = (outputs) => ({ signatures: { text: { inputs: { utf8 }, outputs } } });
+const of = (text, outputs) => [...Model.prototype.utf8.call(model(outputs), text)];
+const texts = ["abcdefghij", "日本語日b", "日b", ""];
+console.log(JSON.stringify([{}, { prompt: {} }].map((outputs) => texts.map((text) => of(text, outputs)))));
+"""
+
+
+def test_of_too_long_a_text_the_beginning_is_read_and_of_a_prompt_the_end():
+    done = subprocess.run([NODE, "--input-type=module", "-e", BYTES], cwd=HOST, capture_output=True, timeout=60)
+    texts, prompts = json.loads(done.stdout)
+    assert [bytes(x) for x in texts] == [b"abcdefgh", "日本語日b".encode()[:8], "日b".encode(), b""]
+    assert [bytes(x) for x in prompts] == [b"cdefghij", "語日b".encode(), "日b".encode(), b""]
+
+
 def test_mistakes_are_one_line(project):
     for args, code in (((), 2), (("nothing.tflite", "text"), 1)):
         done = node(project[0], *args)

@@ -3,6 +3,7 @@
 import collections.abc
 import dataclasses
 import json
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ from keras_seq.app import cli
 from keras_seq.app.app import Block, Run, Trained
 from keras_seq.app.cli import UserError, one_line_errors
 from keras_seq.app.demo import demo_command, demo_flags, write_page
-from keras_seq.app.exported import answering
+from keras_seq.app.exported import SEAL, answering
 from keras_seq.app.start import start
 from keras_seq.app.train import train_command
 from keras_seq.deploy.handover import check_place, hand_over
@@ -223,21 +224,39 @@ def export_command(app, args) -> int:
     app.settings(folder)
     if bundle := getattr(options, "bundle", ""):
         with one_line_errors():
-            check_place(bundle)
+            check_place(bundle, folder)
     checked_writable(folder)
     start()
     trained = app.load(folder)
-    stage = folder / ".export"
-    shutil.rmtree(stage, ignore_errors=True)
-    stage.mkdir()
+    stage = stage_of(folder)
     try:
         return publish(app, trained, stage, options)
-    except OSError as error:
-        if store.is_disk_full(error):
+    except (OSError, UserError) as error:
+        if store.is_disk_full(error) or store.is_disk_full(error.__cause__):
             raise store.disk_full(folder, 0) from error
         raise
     finally:
         shutil.rmtree(stage, ignore_errors=True)
+
+
+def stage_of(folder: Path) -> Path:
+    """Returns a new folder for the files of this export; what killed ones have left goes."""
+    for path in folder.glob(".export*"):
+        if not alive(path.suffix.removeprefix(".")):
+            shutil.rmtree(path, ignore_errors=True)
+    stage = folder / f".export.{os.getpid()}"
+    stage.mkdir()
+    return stage
+
+
+def alive(pid: str) -> bool:
+    """Says whether a process runs, another than this one."""
+    try:
+        return pid != str(os.getpid()) and os.kill(int(pid), 0) is None
+    except PermissionError:  # of another user
+        return True
+    except (ValueError, OSError):
+        return False
 
 
 def publish(app, trained: Trained, stage: Path, options) -> int:
@@ -249,7 +268,7 @@ def publish(app, trained: Trained, stage: Path, options) -> int:
     ok = bool(report.get("ok", True))
     text, page = report.pop("text", None), report.pop("page", None)
     text = text or cli.table(json.loads(store.to_json(report)))
-    (stage / "report.json").write_bytes(store.to_json(report))
+    (stage / SEAL).write_bytes(store.to_json(report))
     (stage / "report.md").write_text((page or text) + "\n", encoding="utf-8")
     print(text)
     if ok and getattr(options, "bundle", ""):
@@ -258,6 +277,8 @@ def publish(app, trained: Trained, stage: Path, options) -> int:
         print(f"the bundle for a mobile developer is in {options.bundle}; it begins with README.md")
     place = trained.folder if ok else trained.folder / "export_failed"
     place.mkdir(exist_ok=True)
+    for path in [place / SEAL, *place.glob("model_*.tflite")]:  # of an earlier export, perhaps in more formats
+        path.unlink(missing_ok=True)
     store.replace_folder(stage, place)
     if not ok:
         message = f"error: expected files that agree with the model, got the differences above: see {place}"

@@ -7,6 +7,7 @@ import webbrowser
 from pathlib import Path
 
 from keras_seq.app.cli import UserError, number, one_line_errors
+from keras_seq.app.exported import check_seal
 from keras_seq.training import store
 
 PORT = 8000
@@ -44,13 +45,14 @@ def facts(app, folder: Path) -> dict:
     """Returns what the page shows: the app, its exported files, and what the app says of its page.
 
     Raises:
-        UserError: where nothing was exported.
+        UserError: where nothing was exported, or not from this model.
     """
     app.settings(folder)
     files = [path for path in sorted(folder.glob("model_*.tflite")) if not path.stem.endswith("_dynamic")]
     if not files:
         command = f"{app.command} export{app.flag(folder)}"
         raise UserError(f"expected exported files in {folder}, got none: run `{command}` first")
+    check_seal(app, folder)
     formats = {path.stem.removeprefix("model_"): {"file": path.name, "bytes": path.stat().st_size} for path in files}
     own = store.read_json(folder / DEMO) if (folder / DEMO).exists() else {}
     return {"app": app.name, "summary": app.doc.partition("\n")[0], "formats": formats, **own}

@@ -5,6 +5,7 @@ from pathlib import Path
 from keras_seq.app.cli import UserError, as_option
 
 FORMATS = ("int8", "f32", "f16", "int4")  # the first that is there answers
+SEAL = "report.json"  # `export` writes it, and whoever writes new weights removes it
 UTF8, PROBABILITIES = "utf8", "probabilities"
 
 
@@ -17,11 +18,13 @@ def answering(app, folder: Path, given: dict):
         given: {name: value} of the options on the command line.
 
     Raises:
-        UserError: where there is no such file, it does not read text, or is asked for what it cannot do.
+        UserError: where there is no such file, it is one of another model, does not read text, or is asked for what it
+            cannot do.
     """
     path = next((path for form in FORMATS if (path := folder / f"model_{form}.tflite").exists()), None)
     if path is None:
         raise UserError(f"no exported file in {folder}: run `{app.command} export{app.flag(folder)}` first")
+    check_seal(app, folder)
     from keras_seq.deploy.runners import LiteRTFile
 
     file = LiteRTFile(path)
@@ -39,6 +42,13 @@ def answering(app, folder: Path, given: dict):
         return [readable(outputs, names) for outputs in found]
 
     return answers
+
+
+def check_seal(app, folder: Path) -> None:
+    """Raises UserError where the exported files are of another model than the one that lies beside them."""
+    if not (folder / SEAL).exists():
+        again = f"run `{app.command} export{app.flag(folder)}` again"
+        raise UserError(f"expected files exported from the model in {folder}, got those of an earlier one: {again}")
 
 
 def signature_for(given: dict, signatures: dict, card: dict) -> str:

@@ -11,11 +11,12 @@ from pathlib import Path
 from keras_seq.app import cli
 from keras_seq.app.app import Data, Run, asset_files, plain_rows, round_trip, test_file
 from keras_seq.app.cli import UserError, one_line_errors
+from keras_seq.app.exported import SEAL
 from keras_seq.app.start import command_started, device, fast_bfloat16, start, versions
 from keras_seq.training import store
 
 MAY_CHANGE = {"epochs", "steps", "minutes", "patience"}  # the only settings that a resumed run may have new
-STALE = ("metrics.json", "README.md", "report.json", "learning_curves.png", "test.json")  # they tell of another model
+STALE = ("metrics.json", "README.md", SEAL, "learning_curves.png", "test.json")  # they tell of another model
 
 
 def train_command(app, args) -> int:
@@ -203,7 +204,7 @@ def callbacks(app, config, run: Run, folder: Path, data: Data, assets: dict, sta
     from keras_seq.training.callbacks import Board, Clock, Keeper, Progress, Showing
 
     settings = settings_of(app, config, run)
-    stale = dict.fromkeys(STALE) if state.epoch == 0 else {}
+    stale = dict.fromkeys(STALE if state.epoch == 0 else (SEAL,))
     files = {**stale, **config_file(settings, assets), **asset_files(assets)[1], **test_file(data.test)}
     showing = Showing(lambda model: app.preview(config, model, assets, samples(data))) if app.preview else None
     keeper = Keeper(folder, state, settings, files, app.monitor, app.mode, run.patience, run.keep)

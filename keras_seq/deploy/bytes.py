@@ -108,11 +108,12 @@ class ByteCodec:
     def encode(self, utf8, limit, prompt=False):
         """utf8 int32 (1, N), 0 after the end, to ids (1, limit): cut to limit - 1, then `eos`, then `pad`.
 
-        Of a prompt the last `limit` ids, then `pad`: it does not end.
+        Bytes may be signed; what is no UTF-8 is unknown. Of a prompt the last `limit` ids, then `pad`: it does not end.
         """
         import tensorflow as tf
 
-        x, n = self._normalise(tf.reshape(utf8, [-1]))
+        x = tf.reshape(utf8, [-1])
+        x, n = self._normalise(tf.clip_by_value(tf.where(x < 0, x + 256, x), 0, 255))
         best, pieces = self._search(x, n)
         chosen, begins = self._choose(best, pieces, n)
         kept = _trace_back(begins, n)
@@ -202,8 +203,12 @@ class ByteCodec:
         import tensorflow as tf
 
         pieces, sizes = self.piece[self._walk(x)[self.longest :]], _size(x)
-        begins = [sizes[self.longest - k :][:BLOCK] for k in (4, 3, 2, 1)]
-        character = tf.stack([tf.equal(size, k) for size, k in zip(begins, (4, 3, 2, 1))], 1)
+        before = [sizes[self.longest - k :][:BLOCK] for k in (1, 2, 3, 4)]  # the sizes k bytes before each end
+        whole, character = tf.ones((BLOCK,), "bool"), []
+        for k, size in enumerate(before, 1):  # a byte alone is one too: it costs more than to be a part of another
+            character.insert(0, whole & tf.equal(size, k) if k > 1 else whole)
+            whole &= tf.equal(size, 0)
+        character = tf.stack(character, 1)
         none = tf.zeros((BLOCK, self.longest - 4), "bool")  # not tf.pad: of bools it asks for a runtime of late 2025
         character = tf.concat([none, character], 1)
         return tf.where(character & tf.equal(pieces, self.nothing), self.unknown, pieces)
@@ -290,7 +295,8 @@ def _size(x):
     import tensorflow as tf
 
     longer = [tf.cast(x >= first, "int32") for first in (0xC0, 0xE0, 0xF0)]
-    return tf.where((x >= 0x80) & (x < 0xC0), 0, 1 + sum(longer))
+    size = tf.where(x < 0xF8, 1 + sum(longer), 1)  # no character begins with a byte above
+    return tf.where((x >= 0x80) & (x < 0xC0), 0, size)
 
 
 def _shift(x, count, fill=0):

@@ -39,6 +39,7 @@ ODD = {
     "combining marks": "e\u0301 a\u0308 n\u0303",
     "longer than the file reads": "open the file, then close it. " * 60,
 }
+PROMPT = {"longer than the file reads, which cuts a character": "😀" * 600 + " open the file"}  # the end counts
 
 
 def write(folder, paths, items, texts=()):
@@ -86,7 +87,8 @@ def record(recorder, items, texts):
         recorder.stream("step")
     for name in recorder.inputs:
         if "utf8" in recorder.inputs[name]:
-            for about, text in {**{f"text {i}": text for i, text in enumerate(texts, 1)}, **ODD}.items():
+            odd = ODD | PROMPT if "prompt" in recorder.file.signatures[name]["outputs"] else ODD
+            for about, text in {**{f"text {i}": text for i, text in enumerate(texts, 1)}, **odd}.items():
                 recorder.add(name, {**rows[0], "utf8": recorder.file.utf8(text, name)}, about, text=text)
 
 

@@ -27,7 +27,8 @@ def hand_over(folder, to, title="A model", about=""):
 
     Args:
         folder: that of the export: .tflite files, report and golden cases.
-        to: the bundle; an earlier bundle is replaced, any other folder has to be empty.
+        to: the bundle; an earlier bundle is replaced, but for what others have put there, any other folder has to be
+            empty.
         title, about: the head of its README.md.
 
     Returns:
@@ -36,11 +37,11 @@ def hand_over(folder, to, title="A model", about=""):
     Raises:
         ValueError: where there is no .tflite in `folder`, or something else in `to`.
     """
-    folder, to = pathlib.Path(folder), pathlib.Path(to)
+    folder, to = pathlib.Path(folder), pathlib.Path(to).resolve()
     files = sorted(folder.glob("*.tflite"))
     if not files:
         raise ValueError(f"Expected .tflite files in {folder} for a bundle; got none.")
-    check_place(to)
+    check_place(to, folder)
     partial = to.with_name(to.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -50,18 +51,33 @@ def hand_over(folder, to, title="A model", about=""):
     cards = {path.name: json.loads(bundle.read_files(path)[bundle.CARD]) for path in files}
     (partial / bundle.CARD).write_bytes(bundle.as_json(next(iter(main(cards).values()))) + b"\n")
     (partial / "README.md").write_text(readme(cards, files, title, about), encoding="utf-8")
-    shutil.rmtree(to, ignore_errors=True)
-    os.replace(partial, to)
+    for path in to.glob("model_*.tflite"):
+        path.unlink()
+    move(partial, to)
     return to
 
 
-def check_place(to):
-    """Raises ValueError where a bundle may not be written."""
-    to = pathlib.Path(to)
+def move(folder, to):
+    """Moves each file of a folder to its place in another; what else lies there stays."""
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        target = to / path.relative_to(folder)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(path, target)
+    shutil.rmtree(folder)
+
+
+def check_place(to, folder):
+    """Raises ValueError where the bundle of what lies in `folder` may not be written."""
+    place, to = pathlib.Path(to).resolve(), pathlib.Path(to)
     if to.exists() and not to.is_dir():
         raise ValueError(f"Expected a folder for the bundle; got the file {to}.")
-    if to.is_dir() and any(to.iterdir()) and not (to / bundle.GOLDEN).exists():
-        raise ValueError(f"Expected an empty folder or an earlier bundle in {to}; got other files. Choose another.")
+    if place in (pathlib.Path(folder).resolve() / "file").parents:
+        raise ValueError(f"Expected a folder of its own for the bundle; got {to}, where the model lies.")
+    names = {path.name for path in to.iterdir()} if to.is_dir() else set()
+    trained = "config.json" in names or any(name.endswith(".weights.h5") for name in names)
+    if names and (trained or not names >= {bundle.CARD, bundle.GOLDEN, HOSTS.name}):
+        got = "a trained model" if trained else "other files"
+        raise ValueError(f"Expected an empty folder or an earlier bundle in {to}; got {got}. Choose another.")
 
 
 def main(cards):
@@ -133,22 +149,23 @@ def run(found, file):
     name = next(name for name in ("text", "predict", "generate", *found) if name in found)
     reads_text = "utf8" in found[name]["inputs"]
     examples = TEXT_CALLS if reads_text and "utf8" in found[name]["outputs"] else NUMBERS if reads_text else CALLS
-    inputs = ", ".join(found[name]["inputs"])
-    outputs = ", ".join(key for key in found[name]["outputs"] if not (reads_text and key == "tokens"))
-    filled = examples.replace("SIGNATURE", name).replace("INPUTS", inputs).replace("OUTPUTS", outputs)
-    return filled.replace("FILE", file)
+    inputs, outputs = found[name]["inputs"], found[name]["outputs"]
+    filled = examples.replace("SIGNATURE", name).replace("INPUTS", ", ".join(inputs))
+    first = next(key for key in outputs if key != "tokens")
+    filled = filled.replace("OUTPUTS", ", ".join(outputs)).replace("OUTPUT", first)
+    return filled.replace("ALL", ", ".join(f'"{key}"' for key in outputs)).replace("FILE", file)
 
 
 TEXT_CALLS = """\
-- Android, [hosts/android](hosts/android): `SequenceModel(assets, "FILE").text("...")`
+- Android, [hosts/android](hosts/android): `SequenceModel(assets, "FILE").text("...", listOf(ALL))`
 - iOS, [hosts/ios](hosts/ios): `try SequenceModel(path: path).text("...")`
 - Web and Node, [hosts/web](hosts/web): `(await (await load("FILE")).text("...")).text`
 - Python, [hosts/python](hosts/python): `python hosts/python/host.py FILE "..."`"""
 
 NUMBERS = """\
-- Android, [hosts/android](hosts/android): `SequenceModel(assets, "FILE").numbers("...", "OUTPUTS")`
-- iOS, [hosts/ios](hosts/ios): `try SequenceModel(path: path).numbers("...", output: "OUTPUTS")`
-- Web and Node, [hosts/web](hosts/web): `(await (await load("FILE")).text("...")).OUTPUTS.data`
+- Android, [hosts/android](hosts/android): `SequenceModel(assets, "FILE").numbers("...", "OUTPUT", listOf(ALL))`
+- iOS, [hosts/ios](hosts/ios): `try SequenceModel(path: path).numbers("...", output: "OUTPUT")`
+- Web and Node, [hosts/web](hosts/web): `(await (await load("FILE")).text("...")).OUTPUT.data`
 - Python, [hosts/python](hosts/python): `python hosts/python/host.py FILE "..."`"""
 
 CALLS = """\

@@ -10,6 +10,7 @@ import numpy as np
 from keras_seq.deploy.bundle import CARD, VOCABULARY, read_files
 
 PAD, BOS, EOS = 0, 1, 2  # as in keras_seq.decoding, which needs Keras
+AMID = bytes(range(0x80, 0xC0))  # no character begins with one of these
 BYTES_OF_AN_ID = 8  # room in `utf8`: more than any but a made-up text takes
 
 
@@ -40,9 +41,12 @@ class LiteRTFile:
         return self._runners[signature](**{name: fitted(name, x, shapes[name]) for name, x in inputs.items()})
 
     def utf8(self, text, signature):
-        """A text as the bytes of a signature that reads them; what is too long for it is cut off."""
+        """A text as the bytes of a signature that reads them; too long a one is cut, a prompt at its beginning."""
         row = np.zeros(self.shapes[signature]["utf8"], "int32")
-        data = text.encode()[: row.size]
+        data = text.encode()
+        if "prompt" in self.signatures[signature]["outputs"]:
+            data = data[-row.size :].lstrip(AMID)
+        data = data[: row.size]
         row[0, : len(data)] = list(data)
         return row
 

@@ -16,16 +16,16 @@ class SequenceModel(assets: AssetManager, file: String) : AutoCloseable {
   private val model = Model.load(assets, file)
   private val compiled = CompiledModel.create(model, CompiledModel.Options(Accelerator.CPU))
 
-  /** A text in, a text out: what `text` (greedy) or `text_beam` writes. */
-  fun text(text: String, signature: String = "text"): String {
+  /** A text in, a text out: what `text` (greedy) or `text_beam` writes. `outputs` are all of its, as in README.md. */
+  fun text(text: String, outputs: List<String>, signature: String = "text"): String {
     if (text.isBlank()) return ""
-    val letters = run(signature, mapOf("utf8" to utf8(text, signature)), listOf("utf8", "scores", "source", "tokens"))
-    return letters.getValue("utf8").readInt().takeWhile { it != 0 }.map { it.toByte() }.toByteArray().decodeToString()
+    val letters = run(signature, mapOf("utf8" to utf8(text, outputs, signature)), outputs).getValue("utf8").readInt()
+    return letters.takeWhile { it != 0 }.map { it.toByte() }.toByteArray().decodeToString()
   }
 
   /** A text in, numbers out: for example `probabilities` of a model that tells how a text feels. */
-  fun numbers(text: String, output: String, signature: String = "text"): FloatArray =
-    run(signature, mapOf("utf8" to utf8(text, signature)), listOf(output, "tokens")).getValue(output).readFloat()
+  fun numbers(text: String, output: String, outputs: List<String>, signature: String = "text"): FloatArray =
+    run(signature, mapOf("utf8" to utf8(text, outputs, signature)), outputs).getValue(output).readFloat()
 
   /**
    * Any signature. Give all of its inputs and name all of its outputs; README.md lists them. A stream hands the buffers
@@ -43,10 +43,11 @@ class SequenceModel(assets: AssetManager, file: String) : AutoCloseable {
   fun floats(name: String, signature: String, data: FloatArray): TensorBuffer =
     compiled.createInputBuffer(name, signature).apply { writeFloat(data) }
 
-  /** The bytes of a text, then 0; the model itself cuts what is too long for it. */
-  private fun utf8(text: String, signature: String): TensorBuffer {
+  /** The bytes of a text, then 0; too long a one is cut, a prompt at its beginning and not amid a character. */
+  private fun utf8(text: String, outputs: List<String>, signature: String): TensorBuffer {
     val size = model.getInputTensorType("utf8", signature).layout!!.dimensions.last()
-    val bytes = text.encodeToByteArray()
+    var bytes = text.encodeToByteArray().toList()
+    if ("prompt" in outputs) bytes = bytes.takeLast(size).dropWhile { (it.toInt() and 0xC0) == 0x80 }
     return ints("utf8", signature, IntArray(size) { if (it < bytes.size) bytes[it].toInt() and 0xFF else 0 })
   }
 

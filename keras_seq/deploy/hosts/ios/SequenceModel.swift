@@ -42,12 +42,14 @@ final class SequenceModel {
 
   static func array<T>(_ data: Data) -> [T] { data.withUnsafeBytes { Array($0.bindMemory(to: T.self)) } }
 
-  /// The bytes of a text, then 0; the model itself cuts what is too long for it.
+  /// The bytes of a text, then 0; too long a one is cut, a prompt at its beginning and not amid a character.
   private func utf8(_ text: String, _ signature: String) throws -> Data {
     let runner = try interpreter.signatureRunner(with: signature)
     try runner.allocateTensors()
     let size = try runner.input(named: "utf8").shape.dimensions.last!
-    let letters = text.utf8.prefix(size).map { Int32($0) }
+    var bytes = Array(text.utf8)
+    if runner.outputs.contains("prompt") { bytes = Array(bytes.suffix(size).drop { $0 & 0xC0 == 0x80 }) }
+    let letters = bytes.prefix(size).map { Int32($0) }
     return Self.data(letters + [Int32](repeating: 0, count: size - letters.count))
   }
 }

@@ -15,6 +15,7 @@ import zipfile
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
+AMID = bytes(range(0x80, 0xC0))  # no character begins with one of these
 BUNDLE = pathlib.Path(__file__).resolve().parents[2]
 
 
@@ -50,9 +51,12 @@ class Model:
         return bytes(letters[letters > 0].astype("uint8")).decode(errors="replace") if text.strip() else ""
 
     def utf8(self, text, signature="text"):
-        """A text as the signature reads it: int32 (1, N), its bytes, then 0. The model itself cuts what is too long."""
+        """A text as the signature reads it: int32 (1, N), its bytes, then 0; of too long a prompt the last N."""
         size = self.inputs(signature)["utf8"]["shape"][1]
-        data = text.encode()[:size]
+        data = text.encode()
+        if "prompt" in self.signatures[signature]["outputs"]:
+            data = data[-size:].lstrip(AMID)
+        data = data[:size]
         return np.array([[*data, *[0] * (size - len(data))]], "int32")
 
     def stream(self, signature="step", **state):

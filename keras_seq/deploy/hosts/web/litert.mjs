@@ -63,10 +63,14 @@ export class Model {
     return { ...found, text: nothing ? "" : decode(found.utf8.data.filter((byte) => byte > 0)) };
   }
 
-  /** The bytes of a text as a signature reads them; what is too long for it is cut off. */
+  /** The bytes of a text as a signature reads them; too long a one is cut, a prompt at its beginning. */
   utf8(text, signature = "text") {
-    const { shape } = this.signatures[signature].inputs.utf8;
-    return Int32Array.from(new TextEncoder().encode(text).subarray(0, count(shape)));
+    const { inputs, outputs } = this.signatures[signature];
+    const bytes = new TextEncoder().encode(text),
+      size = count(inputs.utf8.shape);
+    let from = outputs.prompt ? Math.max(0, bytes.length - size) : 0;
+    while ((bytes[from] & 0xc0) === 0x80) from++; // in the middle of a character
+    return Int32Array.from(bytes.subarray(from, from + size));
   }
 
   /** The pieces of text that ids stand for, by the vocabulary in the file; "▁" in them is a space. */

@@ -35,10 +35,12 @@ function wrong(found, expected, tolerance) {
 async function check(model, golden, file) {
   const found = [],
     differences = [];
-  for (const [i, { format, signature, about, inputs, outputs }] of golden.cases.entries()) {
+  for (const [i, { format, signature, about, text, inputs, outputs }] of golden.cases.entries()) {
     if (golden.files[format] !== file) continue;
     const given = Object.entries(inputs).map(([name, x]) => [name, "case" in x ? found[x.case][x.output] : unpack(x)]);
     found[i] = await model.run(signature, Object.fromEntries(given));
+    if (text !== undefined && String(model.utf8(text, signature)) !== String(inputs.utf8.data))
+      differences.push(`case ${i} (${signature}, ${about}): other bytes of the text`);
     for (const [name, expected] of Object.entries(outputs)) {
       const problem = wrong(found[i][name], expected, golden.tolerance[format]);
       if (problem) differences.push(`case ${i} (${signature}, ${about}), ${name}: ${problem}`);
