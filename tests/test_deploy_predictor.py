@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from keras_seq import deploy
-from keras_seq.deploy import builtin_ops, conv, predictor, predictor_parity
+from keras_seq.deploy import builtin_ops, conv, predictor, predictor_parity, savedmodel
 from keras_seq.layers import RecurrentEncoder, TokenEmbedding, TransformerEncoder
 from keras_seq.layers.masks import padding_mask
 from tests import checks
@@ -196,6 +196,14 @@ def test_a_dynamic_int8_file_is_as_small_as_the_fixed_one(tmp_path):
     assert {form: len(data) for form, data in opened.items()} == pytest.approx(
         {form: len(data) for form, data in found.items()}, rel=0.05
     )
+
+
+def test_a_saved_model_reads_no_text_at_all(tmp_path):
+    model = Reader()
+    savedmodel.save_predictor(model, text_signatures(model, (None,)), tmp_path, text())
+    saved = deploy.SavedModelPredictor(tmp_path)
+    assert saved.run("predict", texts=np.array([], object))["probabilities"].shape == (0, C)
+    assert saved.run("predict", texts=np.array(["", "open the file"], object))["probabilities"].shape == (2, C)
 
 
 SAVED = """
