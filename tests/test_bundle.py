@@ -12,7 +12,7 @@ import pytest
 
 from keras_seq import deploy
 from keras_seq.deploy import builtin_ops, golden, limits, litert, parity
-from keras_seq.deploy.handover import CHECK, HOSTS, MEANING, run
+from keras_seq.deploy.handover import CHECK, HOSTS, MEANING, ids, run
 from keras_seq.deploy.shrink import shrink
 from keras_seq.deploy.signatures import tracked
 from keras_seq.models import TransformerSeq2Seq
@@ -178,6 +178,16 @@ def test_a_bundle_has_all_that_is_needed(bundle):
         assert (bundle / "hosts" / path).read_text(encoding="utf-8").startswith("// Not compiled here.")
     report = (bundle / "report.md").read_text(encoding="utf-8")
     assert all(f"| {form}, greedy |" in report for form in FORMATS)
+
+
+def test_every_signature_is_explained_and_every_text_of_the_card_is_there(bundle):
+    page = (bundle / "README.md").read_text(encoding="utf-8")
+    card = json.loads((bundle / "card.json").read_text(encoding="utf-8"))
+    texts = {key: text for key, text in card.items() if isinstance(text, str)}
+    assert {"utf8", "source", "tokens", "vocabulary"} < set(texts)
+    assert all(f"- `{key}`: {text}" in page for key, text in texts.items() if key not in ("format", "made_by"))
+    assert "- `begin`: with the mean" in ids({"begin": "with the mean", "format": "f32"})
+    assert {"prefill", "sample", "text_sample"} < set(MEANING)
 
 
 def test_the_calls_name_the_outputs_that_a_signature_has(bundle):

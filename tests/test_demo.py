@@ -338,10 +338,10 @@ def url(tmp_path_factory):
         yield url
 
 
-def get(url, path, host=None):
+def get(url, path, host=None, method="GET"):
     """The status and the headers of an answer, and what it holds."""
     connection = http.client.HTTPConnection(url.split("/")[2])
-    connection.request("GET", path, headers={"Host": host} if host else {})
+    connection.request(method, path, headers={"Host": host} if host else {})
     with contextlib.closing(connection), connection.getresponse() as answer:
         return answer.status, answer.headers, answer.read()
 
@@ -351,6 +351,8 @@ def test_the_server_hands_out_the_page_and_the_model_and_nothing_else(url):
     assert get(url, "/model/model_f32.tflite")[2] == b"weights"
     assert json.loads(get(url, "/about.json")[2]) == {"app": "toy"}
     assert get(url, "/host/litert.mjs")[1]["Content-Type"].startswith("text/javascript")
+    status, headers, content = get(url, "/model/model_f32.tflite", method="HEAD")
+    assert (status, headers["Content-Length"], content) == (200, "7", b"")
     hidden = "/model/config.json", "/page/../loopback.py", "/page/%2e%2e/loopback.py", "/etc/passwd", "/model/", "/x"
     for path in hidden:
         assert get(url, path)[0] == 404, path
@@ -407,7 +409,7 @@ def test_the_facts_of_a_page_are_those_of_the_export(tmp_path):
 def test_an_export_writes_what_the_app_says_of_its_page(tmp_path):
     app = dataclasses.replace(APP, demo=lambda config, model, assets, rows: {"samples": rows[:1]})
     command.write_page(app, Trained(APP.Config(), None, {}, tmp_path), tmp_path, [{"text": "a"}, {"text": "b"}])
-    trained(tmp_path, "model_f32.tflite")
+    trained(tmp_path, "model_f32.tflite", "report.json")
     assert command.facts(app, tmp_path)["samples"] == [{"text": "a"}]
 
 

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from keras_seq import deploy
-from keras_seq.deploy import builtin_ops, conv, predictor_parity
+from keras_seq.deploy import builtin_ops, conv, predictor, predictor_parity, savedmodel
 from keras_seq.layers import RecurrentEncoder, TokenEmbedding, TransformerEncoder
 from keras_seq.layers.masks import padding_mask
 from tests import checks
@@ -79,8 +79,11 @@ def clips(count, length=T):
     return [{"frames": np.random.default_rng(i).random((length, H, W, 1)).astype("float32")} for i in range(count)]
 
 
-def text_signatures(model):
-    return {"predict": deploy.Signature(lambda tokens: {"probabilities": model(tokens)}, {"tokens": ((S,), "int32")})}
+def text_signatures(model, shape=(S,)):
+    def predict(tokens):
+        return {"probabilities": model(tokens)}
+
+    return {"predict": deploy.Signature(predict, {"tokens": ((S,), "int32")}, {"tokens": shape})}
 
 
 def text(texts=TEXTS):
@@ -182,6 +185,25 @@ def test_a_saved_model_reads_texts_and_a_tflite_tokens(exported):
     for rows in (saved(texts), phone(texts), phone.text(texts)):
         np.testing.assert_allclose([row["probabilities"] for row in rows], expected, atol=1e-5)
     np.testing.assert_allclose(saved.run("predict_ids", tokens=tokens)["probabilities"], expected, atol=1e-5)
+
+
+def test_a_dynamic_int8_file_is_as_small_as_the_fixed_one(tmp_path):
+    tokens = keras.Input((None,), dtype="int32")
+    x = keras.layers.GlobalAveragePooling1D()(TokenEmbedding(tokenizer().get_piece_size(), 2000)(tokens))
+    model = keras.Model(tokens, keras.layers.Dense(C, activation="softmax")(x))
+    found = predictor.converted(model, text_signatures(model, (None,)), ("f32", "int8"), text(), None, False)[0]
+    opened = predictor.converted(model, text_signatures(model, (None,)), ("f32", "int8"), text(), None, True)[0]
+    assert {form: len(data) for form, data in opened.items()} == pytest.approx(
+        {form: len(data) for form, data in found.items()}, rel=0.05
+    )
+
+
+def test_a_saved_model_reads_no_text_at_all(tmp_path):
+    model = Reader()
+    savedmodel.save_predictor(model, text_signatures(model, (None,)), tmp_path, text())
+    saved = deploy.SavedModelPredictor(tmp_path)
+    assert saved.run("predict", texts=np.array([], object))["probabilities"].shape == (0, C)
+    assert saved.run("predict", texts=np.array(["", "open the file"], object))["probabilities"].shape == (2, C)
 
 
 SAVED = """

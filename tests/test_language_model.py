@@ -239,6 +239,9 @@ def test_the_exported_files_write_what_the_model_writes(trained, capsys):
     longer = "O sea, be moon!\n" * 50 + "日" * 9 + long[-17:]  # the last 64 bytes begin in the middle of a character
     assert [host().Model(runner.path).text(longer)] == runner.text([longer]) == runner([longer])
     golden_cases_hold(folder)
+    cases = json.loads((folder / "golden.json").read_text(encoding="utf-8"))["cases"]
+    names = {form: {case["signature"] for case in cases if case["format"] == form} for form in ("f32", "int8")}
+    assert names["f32"] - names["int8"] == {"sample", "text_sample"}  # a draw on the edge falls as the runtime rounds
 
 
 def test_the_report_tells_of_a_loss_where_less_is_better():

@@ -8,7 +8,7 @@ import pytest
 
 from keras_seq import demo, deploy
 from keras_seq.demo.loopback import HOST
-from keras_seq.deploy import golden
+from keras_seq.deploy import bundle, golden
 from tests.browser import NODE, needs_node
 from tests.test_demo import translator
 from tests.test_deploy import TEXTS
@@ -73,6 +73,13 @@ def test_of_too_long_a_text_the_beginning_is_read_and_of_a_prompt_the_end():
     texts, prompts = json.loads(done.stdout)
     assert [bytes(x) for x in texts] == [b"abcdefgh", "日本語日b".encode()[:8], "日b".encode(), b""]
     assert [bytes(x) for x in prompts] == [b"cdefghij", "語日b".encode(), "日b".encode(), b""]
+
+
+def test_a_file_for_any_length_is_refused_in_one_line(project):
+    (project[0] / "model_f32_dynamic.tflite").write_bytes(bundle.with_card(b"TFL3", {"dynamic": True}, {}))
+    done = node(project[0], "model_f32_dynamic.tflite", "open the file")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("error: expected a file of fixed shapes, got one for any length: ")
 
 
 def test_mistakes_are_one_line(project):

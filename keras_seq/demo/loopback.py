@@ -45,7 +45,7 @@ class Server(http.server.ThreadingHTTPServer):
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """GET of `/`, of `/about.json` and of files below a few folders; nothing else is there, nothing is written down."""
+    """Hands out `/`, `/about.json` and files below a few folders; nothing else is there, nothing is written down."""
 
     protocol_version = "HTTP/1.1"
 
@@ -62,6 +62,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.answer(self.about, "application/json; charset=utf-8")
         file = self.file(path.lstrip("/") or "page/index.html")
         return self.answer(file.read_bytes(), TYPES[file.suffix]) if file else self.send_error(404)
+
+    do_HEAD = do_GET
 
     def file(self, path):
         """The file that a path stands for, or None."""
@@ -81,7 +83,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if kind == TYPES[".html"]:
             self.send_header("Content-Security-Policy", policy(data))
         self.end_headers()
-        self.wfile.write(data)
+        if self.command != "HEAD":
+            self.wfile.write(data)
 
     def log_message(self, *args):
         pass

@@ -14,7 +14,8 @@
             {..., "data": [...], "every": 7}                           of a large output: its numbers 0, 7, 14, ...
             {"case": 3, "output": "state_0_k"}                         of an input: what cases[3] returned so called
 
-Integers and booleans (0 and 1) have to be equal. The calls of a stream (`decode_step`, `step`) stand in their order.
+Integers and booleans (0 and 1) have to be equal; so what is drawn (`sample`) has cases of f32 and f16 only. The calls
+of a stream (`decode_step`, `step`) stand in their order.
 """
 
 import json
@@ -26,6 +27,7 @@ from keras_seq.deploy.bundle import GOLDEN
 from keras_seq.deploy.runners import BOS, LiteRTFile, LiteRTRunner, pad_sources
 
 TOLERANCE = {"f32": 1e-4, "f16": 1e-3, "int8": 0.05, "int4": 0.05}
+EXACT, DRAWN = ("f32", "f16", "f32_dynamic", "f16_dynamic"), "noise"  # a runtime that rounds otherwise draws otherwise
 LARGE = 64  # numbers: of larger outputs of floats a sample is kept
 CYCLE = 251  # a prime: noise that is small to store and that any language can repeat
 CALLS = 3  # of a stream
@@ -104,7 +106,8 @@ class Recorder:
     def __init__(self, file, form, cases):
         self.file, self.form, self.cases = file, form, cases
         runners = {name: file.interpreter.get_signature_runner(name) for name in file.signatures}
-        self.inputs = {name: runner.get_input_details() for name, runner in runners.items()}
+        inputs = {name: runner.get_input_details() for name, runner in runners.items()}
+        self.inputs = {name: found for name, found in inputs.items() if form in EXACT or DRAWN not in found}
         self.found = {}  # {number of a case: its outputs, in full}
 
     def add(self, signature, inputs, about, links=None, **more):

@@ -12,12 +12,15 @@ BESIDE = ("report.md", "report.json", bundle.GOLDEN)
 MEANING = {
     "text": "bytes of a text in, the same out or what the model says of it; the tokenizer is inside",
     "text_beam": "the same by beam search: better and slower",
+    "text_sample": "the same, drawn by the `noise` from 0 to 1 that you hand over: the higher `temperature`, the freer",
     "predict": "the answer in one call",
     "step": "one frame and the state in, its answer and the new state out: for live input",
     "generate": "what is read in, ids of the text out: the whole loop in one call",
     "generate_beam": "the same by beam search",
+    "sample": "the same, drawn as by `text_sample`",
     "attention": "what was read and the ids of `generate` in, where the model looked for each of them out",
     "encode": "what is read in, memory and state for `decode_step` out",
+    "prefill": "a prompt in, memory and state for `decode_step` out, and `memory_first`, the id that it begins with",
     "decode_step": "one id and the state in, the logits of the next id and the new state out: to stream or to sample",
 }
 
@@ -129,7 +132,8 @@ def signature(name, facts):
 
 def ids(card):
     """What the card says of the values."""
-    lines = [f"- `{key}`: {card[key]}" for key in ("utf8", "source", "tokens") if isinstance(card.get(key), str)]
+    texts = {key: text for key, text in card.items() if isinstance(text, str) and key not in ("format", "made_by")}
+    lines = [f"- `{key}`: {text}" for key, text in texts.items()]
     if "ids" in card:
         lines.append("- ids: " + ", ".join(f"{name} {number}" for name, number in card["ids"].items()))
     if labels := card.get("labels"):

@@ -123,11 +123,16 @@ def _spelled(codec, function, inputs):
 
 
 def _predicted(codec, function, length):
+    import tensorflow as tf
+
     (name, spec), = signatures.inputs_of(function).items()
     exact = spec.shape[1]  # None: as long as the longest text
 
     def predict(texts):
-        return dict(function(**{name: codec.encode(texts, length, exact)}))
+        ids = codec.encode(texts, length, exact)
+        if exact is None:  # of no text too there is a step that a recurrent layer can take
+            ids = tf.pad(ids, [[0, 0], [0, tf.cast(tf.equal(tf.size(texts), 0), "int32")]])
+        return dict(function(**{name: ids}))
 
     return signatures.trace(predict, texts=_strings())
 

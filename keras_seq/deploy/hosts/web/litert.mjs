@@ -24,14 +24,17 @@ export async function load(source, wasm) {
   runtime ??= start(wasm);
   const litert = await runtime;
   const bytes = source instanceof Uint8Array ? source : await read(source);
+  const files = await unzip(bytes);
+  if (card(files).dynamic)
+    throw new Error("expected a file of fixed shapes, got one for any length: LiteRT.js cannot resize, take the other");
   const compiled = await litert.loadAndCompile(bytes, { accelerator: "wasm" });
-  return new Model(litert.Tensor, compiled, bytes, await unzip(bytes));
+  return new Model(litert.Tensor, compiled, bytes, files);
 }
 
 export class Model {
   constructor(Tensor, compiled, bytes, files) {
     Object.assign(this, { Tensor, compiled, files, size: bytes.length });
-    this.card = files["card.json"] ? JSON.parse(decode(files["card.json"])) : {};
+    this.card = card(files);
     this.signatures = {}; // { name: { inputs: { name: { shape, dtype } }, outputs: { ... } } }
     for (const [name, runner] of Object.entries(compiled.signatures)) {
       this.signatures[name] = { inputs: facts(runner.getInputDetails()), outputs: facts(runner.getOutputDetails()) };
@@ -86,6 +89,7 @@ export class Model {
 
 const facts = (details) => Object.fromEntries(details.map((d) => [d.name, { shape: [...d.shape], dtype: d.dtype }]));
 const count = (shape) => shape.reduce((a, b) => a * b, 1);
+const card = (files) => (files["card.json"] ? JSON.parse(decode(files["card.json"])) : {});
 const decode = (bytes) => new TextDecoder().decode(Uint8Array.from(bytes));
 
 /** A number, an array or an earlier output as a typed array of the right size. */
