@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+from concurrent import futures
 
 import keras
 import numpy as np
@@ -10,7 +11,7 @@ from keras import ops
 
 from keras_seq import compilation, generate, kernels, layers
 from keras_seq.decoding import BOS, EOS, PAD, largest, search
-from keras_seq.layers.core import for_loop
+from keras_seq.layers import core
 from keras_seq.models import RecurrentSeq2Seq, TransformerSeq2Seq
 from tests import checks
 from tests.checks import array, close
@@ -352,11 +353,34 @@ def test_what_layers_make_for_a_loop_changes_nothing(rows, beams, jit_compile):
     close(found[1], scores, 1e-4)
 
 
-def test_layers_forget_what_they_made_for_a_loop():
+def test_what_layers_make_for_a_loop_is_for_that_loop_alone():
+    """Neither after it, whatever ended it, nor in another thread."""
     model = TransformerSeq2Seq(vocab_size=70, dim=64, num_heads=2, num_layers=1, mlp_dim=128)
-    made = [layer for layer in model._flatten_layers() if hasattr(layer, "looped")]
-    assert len(made) > 9
-    with contextlib.suppress(KeyError), for_loop(model, 3):
-        assert all(("product" in vars(layer)) == (kernels.device() == "cpu") for layer in made)
+    able = [layer for layer in model._flatten_layers() if hasattr(layer, "looped")]
+    assert len(able) > 9
+
+    def made():
+        return [layer for layer in able if core.product(layer) != layer.product]
+
+    with contextlib.suppress(KeyError), core.for_loop(model, 3):
+        assert made() == (able if kernels.device() == "cpu" else [])
+        with futures.ThreadPoolExecutor(1) as other:
+            assert not other.submit(made).result()
         raise KeyError
-    assert not any("product" in vars(layer) for layer in made)
+    assert not made()
+
+
+def test_a_layer_without_weights_makes_nothing_for_a_loop():
+    linear = layers.Linear(5)
+    with core.for_loop(keras.Sequential([linear]), 3):
+        assert tuple(linear(np.ones((3, 4), "float32")).shape) == (3, 5)
+
+
+def test_threads_may_share_a_model():
+    model = checks.shake(models()["transformer"])
+    inputs = {"source": np.random.default_rng(2).integers(4, 23, (3, 7), "int32")}
+    with futures.ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(lambda length: array(generate(model, inputs, length)[0]), [5, 6, 7, 8]))
+    longest = array(generate(model, inputs, 9)[0])
+    for tokens in found:
+        np.testing.assert_array_equal(tokens, longest[:, :, : tokens.shape[2]])
