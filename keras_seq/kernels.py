@@ -103,6 +103,29 @@ def device():
     return None
 
 
+def custom_gradient(function):
+    """`ops.custom_gradient` for a function of tensors that gives y and a function of dy: the slope of each tensor.
+
+    On torch that function may keep y, whose memory is given back all the same, and a second derivative is an error:
+    it would miss what was kept.
+    """
+    if keras.backend.backend() != "torch":
+        return ops.custom_gradient(function)
+    import torch
+
+    def run(*args):
+        y, gradient = function(*args)
+
+        def once(*args, upstream):
+            if torch.is_grad_enabled():
+                raise NotImplementedError("no second derivatives here on torch: leave out create_graph=True")
+            return gradient(upstream)
+
+        return y.detach(), once  # the tensor that is given back will know `once`: kept there too, it would never go
+
+    return ops.custom_gradient(run)
+
+
 def flashes(dtype, size):
     """Whether there is a kernel for heads of this size: on a GPU, with jax, in half precision."""
     half = dtype in ("bfloat16", "float16")
