@@ -298,18 +298,22 @@ def rank(tokens, score, length_penalty, results, pad):
     return ops.reshape(tokens, (batch, results, size)), score
 
 
-COMPILED = weakref.WeakKeyDictionary()  # model -> {options: compiled search}; graphs hold variables, not the model
+COMPILED = weakref.WeakKeyDictionary()  # model -> its variables, and {options: compiled search}; no graph holds it
 
 
 def compiled(model, options, jit_compile):
-    """The search for these options, compiled for the backend in use."""
-    functions, reference = COMPILED.setdefault(model, {}), weakref.ref(model)
+    """The search for these options, compiled for the backend in use; again if the model has got other variables."""
+    variables, reference = model.variables, weakref.ref(model)
+    known, functions = COMPILED.get(model, ([], {}))
+    if list(map(id, known)) != list(map(id, variables)):
+        functions = {}
+    COMPILED[model] = variables, functions
 
     def run(inputs, noise):
         return search(reference(), inputs, noise, **dict(options), once=True)
 
     if (options, jit_compile) not in functions:
-        functions[options, jit_compile] = compilation.compile(run, model.variables, jit_compile)
+        functions[options, jit_compile] = compilation.compile(run, variables, jit_compile)
     return functions[options, jit_compile]
 
 

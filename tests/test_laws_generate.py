@@ -264,6 +264,19 @@ def test_what_was_compiled_sees_new_weights():
     assert np.abs(array(generate(model, batch, max_length=5)[1]) - first).max() > 1e-3
 
 
+def test_what_was_compiled_sees_new_variables():
+    model = checks.shake(models()["transformer"])
+    batch = {"source": np.array([[5, 6, 7, 2]], "int32")}
+    options = {"max_length": 5, "eos": -1}
+    generate(model, batch, **options)
+    lora = [layer for layer in model._flatten_layers() if isinstance(layer, layers.Linear)]
+    for layer in lora:
+        layer.enable_lora(2)
+        layer.lora_kernel_b.assign(checks.normal(*layer.lora_kernel_b.shape))
+    for found, expected in zip(generate(model, batch, **options), search(model, batch, **options)):
+        close(found, expected, 1e-4)
+
+
 def test_a_model_is_traced_once_for_each_shape():
     mock = Counting()
     for shift in range(3):
