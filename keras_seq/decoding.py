@@ -141,7 +141,7 @@ def search(
     with for_loop(model, rows) if once else contextlib.nullcontext():
         _, tokens, _, score, _, _ = ops.while_loop(unfinished, write, start, maximum_iterations=max_length)
     tokens, score = ops.reshape(tokens, (batch, width, max_length)), ops.reshape(score, (batch, width))
-    return rank(tokens, score, length_penalty, results, pad) if beams > 1 else (tokens, score)
+    return rank(tokens, score, length_penalty, results, eos) if beams > 1 else (tokens, score)
 
 
 def of_one_row(state):
@@ -224,19 +224,23 @@ def best(logits, score, done, pad, top=ops.top_k):
     return ops.where(done, pad, new), score + ops.where(done, 0.0, gain), None
 
 
+COLD = 1e-30  # a temperature that float32 can divide by
+
+
 def draw(logits, score, done, noise, temperature, top_k, top_p, pad):
     """Sampling: the token at which the cumulative probability passes the noise (R,)."""
-    shaped = nucleus(likeliest(logits / temperature, top_k), top_p)
-    below = ops.cumsum(ops.softmax(shaped, axis=-1), axis=-1) <= ops.expand_dims(noise, -1)
-    new = ops.minimum(ops.sum(ops.cast(below, "int32"), axis=-1), last_allowed(shaped))
+    far = logits - ops.max(logits, axis=-1, keepdims=True)  # 0 for the likeliest, however small the temperature is
+    p = ops.softmax(nucleus(likeliest(far / ops.maximum(temperature, COLD), top_k), top_p), axis=-1)
+    below = ops.cumsum(p, axis=-1) <= ops.expand_dims(noise, -1)
+    new = ops.minimum(ops.sum(ops.cast(below, "int32"), axis=-1), last_possible(p))
     gain = pick(logits - log_normaliser(logits), new)
     return ops.where(done, pad, new), score + ops.where(done, 0.0, gain), None
 
 
-def last_allowed(logits):
+def last_possible(p):
     """The highest token that may be drawn, for a noise that rounding puts above every cumulative probability."""
-    numbers = ops.arange(logits.shape[-1], dtype="int32")
-    return ops.max(ops.where(logits > NEVER, numbers, 0), axis=-1)
+    numbers = ops.arange(p.shape[-1], dtype="int32")
+    return ops.max(ops.where(p > 0, numbers, 0), axis=-1)
 
 
 def likeliest(logits, top_k):
@@ -287,10 +291,10 @@ def offsets(batch, width):
     return ops.expand_dims(ops.arange(batch, dtype="int32") * width, -1)
 
 
-def rank(tokens, score, length_penalty, results, pad):
-    """The best `results` of (B, K, L) tokens by penalised score, best first."""
+def rank(tokens, score, length_penalty, results, eos):
+    """The best `results` of (B, K, L) tokens by penalised score, best first; their length is that up to EOS."""
     batch, beams, size = ops.shape(tokens)
-    length = ops.sum(ops.cast(ops.not_equal(tokens, pad), "float32"), axis=-1)
+    length = ops.min(ops.where(ops.equal(tokens, eos), np.arange(1.0, size + 1, dtype="float32"), float(size)), axis=-1)
     score = score / ops.power((5.0 + length) / 6.0, length_penalty)
     score, order = ops.top_k(score, results)
     place = ops.reshape(ops.cast(order, "int32") + offsets(batch, beams), (-1,))

@@ -54,9 +54,9 @@ def source(*shifts):
     return {"source": np.array(shifts, "int32")[:, None]}
 
 
-def sequences():
+def sequences(never=(PAD, BOS)):
     """Every sequence that may be written: it ends with EOS, or is cut at L."""
-    words = [token for token in range(V) if token not in (PAD, BOS, EOS)]
+    words = [token for token in range(V) if token not in (*never, EOS)]
     ended = [(*body, EOS) for n in range(L) for body in itertools.product(words, repeat=n)]
     return ended + list(itertools.product(words, repeat=L))
 
@@ -66,9 +66,9 @@ def cut(row):
     return tuple(int(token) for token in row if token != PAD)
 
 
-def by_hand(mock, shift, penalty):
+def by_hand(mock, shift, penalty, written=None):
     """Every sequence with its penalised score, best first."""
-    scored = [(mock.log_p(shift, s) / ((5 + len(s)) / 6) ** penalty, s) for s in sequences()]
+    scored = [(mock.log_p(shift, s) / ((5 + len(s)) / 6) ** penalty, s) for s in written or sequences()]
     return sorted(scored, reverse=True)
 
 
@@ -97,6 +97,17 @@ def test_a_beam_as_wide_as_everything_is_brute_force(seed, penalty):
         expected = by_hand(mock, shift, penalty)[:best]
         assert [cut(one) for one in array(tokens)[row]] == [sequence for _, sequence in expected]
         close(array(score)[row], np.array([value for value, _ in expected]), 1e-4)
+
+
+def test_padding_that_a_model_writes_counts_as_much_as_any_token():
+    mock, written = Mock(3), sequences(never=[BOS])
+    mock.table[:, PAD] = checks.normal(CODES)
+    tokens, score = generate(mock, source(3), max_length=L, beams=len(written), length_penalty=1.0, results=23)
+    expected = by_hand(mock, 3, 1.0, written)[:23]
+    assert sum(PAD in sequence for _, sequence in expected) > 3
+    for row, (_, sequence) in zip(array(tokens)[0], expected, strict=True):
+        assert tuple(row) == (*sequence, *[PAD] * (L - len(sequence)))
+    close(array(score)[0], np.array([value for value, _ in expected]), 1e-4)
 
 
 @pytest.mark.parametrize("beams", [2, 3, 5])
@@ -185,6 +196,15 @@ def test_top_k_of_one_is_greedy():
     drawn, _ = generate(mock, source(*range(7)), max_length=L, temperature=5.0, top_k=1, results=2)
     greedy, _ = generate(mock, source(*range(7)), max_length=L)
     close(drawn, np.repeat(array(greedy), 2, axis=1))
+
+
+@pytest.mark.parametrize("options", [{}, {"top_k": 3}, {"top_p": 0.9}], ids=str)
+@pytest.mark.parametrize("temperature", [1e-4, 1e-12, 1e-50])
+def test_the_colder_the_more_it_is_greedy(temperature, options):
+    mock = Mock(6)
+    mock.table -= 20  # all below 0
+    drawn = generate(mock, source(*range(7)), max_length=L, temperature=temperature, **options)
+    close(drawn, generate(mock, source(*range(7)), max_length=L), 1e-4)
 
 
 # ---------- the real models ----------
