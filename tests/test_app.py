@@ -254,6 +254,23 @@ def test_a_run_killed_in_an_epoch_ends_with_the_weights_of_one_that_was_not(trai
         np.testing.assert_allclose(a[name], b[name], atol=1e-6)
 
 
+def test_weights_go_back_into_the_layers_they_came_from(tmp_path):
+    import keras
+
+    def model(*names):
+        made = keras.Sequential([keras.Input((3,)), *(keras.layers.Dense(3, name=name) for name in names)])
+        made.compile("adam", "mse")
+        return made
+
+    for names in (("first", "second"), (None, None)):  # those without a name get numbers
+        before, again = model(*names), model(*names)
+        checkpoint.write_checkpoint(tmp_path / "c.npz", before, checkpoint.State(epoch=3), {})
+        assert checkpoint.restore(tmp_path / "c.npz", again).epoch == 3
+        assert_same(before.get_weights(), again.get_weights())
+        with pytest.raises(ValueError, match="other names or shapes"):
+            checkpoint.restore(tmp_path / "c.npz", model("second", "first"))
+
+
 def test_ctrl_c_says_how_to_go_on_and_patience_is_counted_over_both(tmp_path, capsys):
     """Scores fall from the first epoch on: with patience 3 the run ends after the fourth, interrupted or not."""
     scores = iter([0.9, 0.5, KeyboardInterrupt, 0.4, 0.3, 0.2, 0.1])
