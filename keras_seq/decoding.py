@@ -76,7 +76,7 @@ def check(max_length, beams, temperature, top_k, top_p, results, jit_compile, **
     for name, (value, low) in least.items():
         if value < low:
             raise ValueError(f"{name} must be at least {low}; got {value}.")
-    if jit_compile not in (True, False, "auto"):
+    if not isinstance(jit_compile, bool) and jit_compile != "auto":
         raise ValueError(f'jit_compile must be True, False or "auto"; got {jit_compile!r}.')
     if temperature < 0 or not 0 < top_p <= 1:
         raise ValueError(f"temperature must be 0 or more and top_p in (0, 1]; got {temperature} and {top_p}.")
@@ -307,7 +307,10 @@ COMPILED = weakref.WeakKeyDictionary()  # model -> its variables, and {options: 
 
 def compiled(model, options, jit_compile):
     """The search for these options, compiled for the backend in use; again if the model has got other variables."""
-    variables, reference = model.variables, weakref.ref(model)
+    variables = getattr(model, "variables", None)
+    if variables is None or not (hasattr(model, "start") and hasattr(model, "step")):
+        raise ValueError(f"generate expects a model with start, step and variables; got {type(model).__name__}.")
+    reference = weakref.ref(model)
     known, functions = COMPILED.get(model, ([], {}))
     if list(map(id, known)) != list(map(id, variables)):
         functions = {}
@@ -338,8 +341,16 @@ def stream(model, ids, length, context=256, piece=16, seed=0, **options):
 
     Yields:
         lists of ids, without PAD, BOS and EOS.
+
+    Raises:
+        ValueError: without a prompt, or if a piece leaves no room for one.
     """
     ids = list(ids)
+    if not ids or not 0 < piece < context:
+        raise ValueError(
+            f"expected a prompt, and pieces of 1 to context - 1 tokens; got {len(ids)} ids, piece={piece} and "
+            f"context={context}."
+        )
     for begin in range(0, length, piece):
         before = pad([ids[-(context - piece) :]], context - piece)
         tokens, _ = generate(model, {"prompt": before}, piece, seed=(seed, begin), eos=-1, **options)
@@ -350,6 +361,7 @@ def stream(model, ids, length, context=256, piece=16, seed=0, **options):
 
 
 SIZES = (32, 64, 128, 256, 512)  # targets are given room in these steps, so that few loops are compiled
+STEP = 8  # and so are sources, in multiples of it
 
 
 def generate_rows(model, rows, max_length=None, batch=64, **options):
@@ -369,8 +381,9 @@ def generate_rows(model, rows, max_length=None, batch=64, **options):
     order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
     for begin in range(0, len(rows), batch):
         chosen = order[begin : begin + batch]
-        source = pad([[*rows[i], EOS] for i in chosen])
-        tokens, scores = generate(model, {"source": source}, max_length or room(source.shape[1]), **options)
+        longest = len(rows[chosen[-1]]) + 1
+        source = pad([[*rows[i], EOS] for i in chosen], multiple(longest, STEP))
+        tokens, scores = generate(model, {"source": source}, max_length or room(longest), **options)
         tokens, scores = ops.convert_to_numpy(tokens).tolist(), ops.convert_to_numpy(scores).tolist()
         for i, results, values in zip(chosen, tokens, scores):
             found[i] = [(value, [t for t in ids if t not in (PAD, EOS)]) for value, ids in zip(values, results)]
@@ -378,9 +391,14 @@ def generate_rows(model, rows, max_length=None, batch=64, **options):
 
 
 def room(source_length):
-    """How many tokens a target may need, from SIZES."""
+    """How many tokens a target may need, from SIZES or a multiple of the last of them."""
     wanted = source_length * 3 // 2 + 16
-    return next((size for size in SIZES if size >= wanted), wanted)
+    return next((size for size in SIZES if size >= wanted), multiple(wanted, SIZES[-1]))
+
+
+def multiple(size, step):
+    """The first multiple of a step that is no less."""
+    return -(-size // step) * step
 
 
 def pad(rows, length=None):

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_seq import compilation, generate, kernels, layers
-from keras_seq.decoding import BOS, EOS, PAD, largest, search
+from keras_seq import compilation, decoding, generate, kernels, layers
+from keras_seq.decoding import BOS, EOS, PAD, largest, search, stream
 from keras_seq.layers import core
 from keras_seq.models import RecurrentSeq2Seq, TransformerSeq2Seq
 from tests import checks
@@ -367,11 +367,48 @@ def test_xla_writes_the_same(name, options, rows):
         ({"temperature": 1.0, "beams": 2}, "draws nothing"),
         ({"temperature": 1.0, "top_k": -1}, "top_k must be at least 0"),
         ({"jit_compile": "always"}, "jit_compile must be True, False or"),
+        ({"jit_compile": 1}, "jit_compile must be True, False or"),
     ],
 )
 def test_options_that_do_not_fit_together(options, says):
     with pytest.raises(ValueError, match=says):
         generate(Mock(), source(1), **options)
+
+
+def test_what_is_no_model_is_named():
+    with pytest.raises(ValueError, match="a model with start, step and variables; got Linear"):
+        generate(layers.Linear(3), source(1))
+    mock = Mock()
+    del mock.variables
+    with pytest.raises(ValueError, match="variables; got Mock"):
+        generate(mock, source(1))
+
+
+@pytest.mark.parametrize(
+    "options", [{"ids": []}, {"piece": 8}, {"piece": 9}, {"piece": 0}], ids=lambda options: str(*options.items())
+)
+def test_a_stream_needs_a_prompt_and_room_for_it(options):
+    with pytest.raises(ValueError, match="expected a prompt, and pieces of 1 to context - 1 tokens"):
+        next(stream(Mock(), **{"ids": [3], "length": 4, "context": 8} | options))
+
+
+def test_rows_of_any_length_are_given_back_in_their_order_from_few_shapes(monkeypatch):
+    model = checks.shake(models()["transformer"])
+    rows = [np.random.default_rng(n).integers(4, 23, n).tolist() for n in (7, 3, 11, 5, 9, 12, 1)]
+    shapes = set()
+
+    def counted(model, inputs, max_length, **options):
+        shapes.add(inputs["source"].shape[1])
+        return generate(model, inputs, max_length, **options)
+
+    monkeypatch.setattr(decoding, "generate", counted)
+    found = decoding.generate_rows(model, rows, max_length=5, batch=2)
+    assert shapes == {8, 16}
+    for row, results in zip(rows, found, strict=True):
+        tokens, scores = (array(x) for x in generate(model, {"source": np.array([[*row, EOS]], "int32")}, 5))
+        (score, ids), *_ = results
+        close(np.array(score), scores[0, 0], 1e-4)
+        assert ids == [token for token in cut(tokens[0, 0]) if token != EOS]
 
 
 @pytest.mark.parametrize("jit_compile", [False, True])

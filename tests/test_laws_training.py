@@ -237,3 +237,16 @@ def test_cross_entropy_goes_through_a_scan_and_a_checkpoint(smoothing):
     expected = checks.gradient(functools.partial(loss, labels), logits)
     for wrap in (lambda f: f, jax.checkpoint):
         checks.close(checks.gradient(lambda x, wrap=wrap: in_a_scan(x, wrap), logits), expected, 1e-6)
+
+
+@pytest.mark.parametrize("warmup", [0, 1, 10])
+def test_a_rate_rises_to_its_peak_and_falls(warmup):
+    from keras_seq import training
+
+    rate = training.WarmupInverseSquareRoot(0.5, warmup)
+    rates = np.array([float(rate(step)) for step in range(30)])
+    at = max(warmup, 1) - 1
+    assert rates.argmax() == at
+    assert rates[at] == pytest.approx(0.5)
+    assert np.all(np.diff(rates[:at]) > 0)
+    assert np.all(np.diff(rates[at:]) < 0)
