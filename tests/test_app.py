@@ -114,6 +114,21 @@ def test_tensorboard_gets_scalars_text_and_images(trained):
     assert {"loss", "accuracy", "samples", "weights"} <= found["validation"]
 
 
+@pytest.mark.parametrize(("every", "points"), [(1, [1, 2, 3, 4, 5]), (2, [1, 3, 5]), (50, [1])])
+def test_tensorboard_gets_a_point_every_so_many_steps(every, points, tmp_path, monkeypatch):
+    import keras
+
+    state, written = checkpoint.State(), []
+    board = callbacks.Board(tmp_path, state, None, None, every)
+    monkeypatch.setattr(board, "scalars", lambda run, values, step: written.append(step))
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    board.set_model(model)
+    for state.steps in range(1, 6):
+        board.on_train_batch_end(0, {"loss": 0.0})
+    assert written == points
+
+
 def test_the_best_weights_are_kept_not_the_last(tmp_path):
     """A preview whose score falls after the second epoch: the weights of the second are kept, and patience ends it."""
     seen = []

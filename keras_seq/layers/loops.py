@@ -48,6 +48,8 @@ class LSTM(keras.layers.LSTM, Loop):
 
     For its tanh and sigmoid, with a bias, without dropout of its own. On a GPU it is one kernel of cuDNN. On jax it is
     not that of Keras, which takes neither masks nor half precision and turns the outputs of `go_backwards` about.
+
+    Outputs of steps that a mask leaves out before the first that a row reads mean nothing: zeros, or the first state.
     """
 
     def inner_loop(self, sequences, initial_state, mask=None, training=False):
