@@ -137,12 +137,11 @@ def converted(model, given, formats, text, writes, dynamic):
     module, fixed = signatures.tracked(model), not dynamic
     with litert.for_phones():
         functions = {name: each.traced(batch=1 if fixed else None, fixed=fixed) for name, each in given.items()}
-        reads = functions[MAIN] if fixed or not text else given[MAIN].traced()  # of an open one no table is quantised
         if writes:
             codec = ByteCodec(writes)
             specs = signatures.specs(given[MAIN].inputs, 1)
             module.tables, functions["text"] = codec.tables, codec.writing(given[MAIN].traced(), specs)
     if text:
         codec = ByteCodec(text["tokenizer"])
-        module.tables, functions["text"] = codec.tables, codec.reading(reads, "tokens", text["length"])
+        module.tables, functions["text"] = codec.tables, codec.reading(functions[MAIN], "tokens", text["length"])
     return litert.convert(module, functions, formats), signatures.describe(functions)
