@@ -76,7 +76,7 @@ def check(max_length, beams, temperature, top_k, top_p, results, jit_compile, **
     for name, (value, low) in least.items():
         if value < low:
             raise ValueError(f"{name} must be at least {low}; got {value}.")
-    if jit_compile not in (True, False, "auto"):
+    if not isinstance(jit_compile, bool) and jit_compile != "auto":
         raise ValueError(f'jit_compile must be True, False or "auto"; got {jit_compile!r}.')
     if temperature < 0 or not 0 < top_p <= 1:
         raise ValueError(f"temperature must be 0 or more and top_p in (0, 1]; got {temperature} and {top_p}.")
@@ -141,7 +141,7 @@ def search(
     with for_loop(model, rows) if once else contextlib.nullcontext():
         _, tokens, _, score, _, _ = ops.while_loop(unfinished, write, start, maximum_iterations=max_length)
     tokens, score = ops.reshape(tokens, (batch, width, max_length)), ops.reshape(score, (batch, width))
-    return rank(tokens, score, length_penalty, results, pad) if beams > 1 else (tokens, score)
+    return rank(tokens, score, length_penalty, results, eos) if beams > 1 else (tokens, score)
 
 
 def of_one_row(state):
@@ -224,19 +224,23 @@ def best(logits, score, done, pad, top=ops.top_k):
     return ops.where(done, pad, new), score + ops.where(done, 0.0, gain), None
 
 
+COLD = 1e-30  # a temperature that float32 can divide by
+
+
 def draw(logits, score, done, noise, temperature, top_k, top_p, pad):
     """Sampling: the token at which the cumulative probability passes the noise (R,)."""
-    shaped = nucleus(likeliest(logits / temperature, top_k), top_p)
-    below = ops.cumsum(ops.softmax(shaped, axis=-1), axis=-1) <= ops.expand_dims(noise, -1)
-    new = ops.minimum(ops.sum(ops.cast(below, "int32"), axis=-1), last_allowed(shaped))
+    far = logits - ops.max(logits, axis=-1, keepdims=True)  # 0 for the likeliest, however small the temperature is
+    p = ops.softmax(nucleus(likeliest(far / ops.maximum(temperature, COLD), top_k), top_p), axis=-1)
+    below = ops.cumsum(p, axis=-1) <= ops.expand_dims(noise, -1)
+    new = ops.minimum(ops.sum(ops.cast(below, "int32"), axis=-1), last_possible(p))
     gain = pick(logits - log_normaliser(logits), new)
     return ops.where(done, pad, new), score + ops.where(done, 0.0, gain), None
 
 
-def last_allowed(logits):
+def last_possible(p):
     """The highest token that may be drawn, for a noise that rounding puts above every cumulative probability."""
-    numbers = ops.arange(logits.shape[-1], dtype="int32")
-    return ops.max(ops.where(logits > NEVER, numbers, 0), axis=-1)
+    numbers = ops.arange(p.shape[-1], dtype="int32")
+    return ops.max(ops.where(p > 0, numbers, 0), axis=-1)
 
 
 def likeliest(logits, top_k):
@@ -287,10 +291,10 @@ def offsets(batch, width):
     return ops.expand_dims(ops.arange(batch, dtype="int32") * width, -1)
 
 
-def rank(tokens, score, length_penalty, results, pad):
-    """The best `results` of (B, K, L) tokens by penalised score, best first."""
+def rank(tokens, score, length_penalty, results, eos):
+    """The best `results` of (B, K, L) tokens by penalised score, best first; their length is that up to EOS."""
     batch, beams, size = ops.shape(tokens)
-    length = ops.sum(ops.cast(ops.not_equal(tokens, pad), "float32"), axis=-1)
+    length = ops.min(ops.where(ops.equal(tokens, eos), np.arange(1.0, size + 1, dtype="float32"), float(size)), axis=-1)
     score = score / ops.power((5.0 + length) / 6.0, length_penalty)
     score, order = ops.top_k(score, results)
     place = ops.reshape(ops.cast(order, "int32") + offsets(batch, beams), (-1,))
@@ -298,18 +302,25 @@ def rank(tokens, score, length_penalty, results, pad):
     return ops.reshape(tokens, (batch, results, size)), score
 
 
-COMPILED = weakref.WeakKeyDictionary()  # model -> {options: compiled search}; graphs hold variables, not the model
+COMPILED = weakref.WeakKeyDictionary()  # model -> its variables, and {options: compiled search}; no graph holds it
 
 
 def compiled(model, options, jit_compile):
-    """The search for these options, compiled for the backend in use."""
-    functions, reference = COMPILED.setdefault(model, {}), weakref.ref(model)
+    """The search for these options, compiled for the backend in use; again if the model has got other variables."""
+    variables = getattr(model, "variables", None)
+    if variables is None or not (hasattr(model, "start") and hasattr(model, "step")):
+        raise ValueError(f"generate expects a model with start, step and variables; got {type(model).__name__}.")
+    reference = weakref.ref(model)
+    known, functions = COMPILED.get(model, ([], {}))
+    if list(map(id, known)) != list(map(id, variables)):
+        functions = {}
+    COMPILED[model] = variables, functions
 
     def run(inputs, noise):
         return search(reference(), inputs, noise, **dict(options), once=True)
 
     if (options, jit_compile) not in functions:
-        functions[options, jit_compile] = compilation.compile(run, model.variables, jit_compile)
+        functions[options, jit_compile] = compilation.compile(run, variables, jit_compile)
     return functions[options, jit_compile]
 
 
@@ -330,8 +341,16 @@ def stream(model, ids, length, context=256, piece=16, seed=0, **options):
 
     Yields:
         lists of ids, without PAD, BOS and EOS.
+
+    Raises:
+        ValueError: without a prompt, or if a piece leaves no room for one.
     """
     ids = list(ids)
+    if not ids or not 0 < piece < context:
+        raise ValueError(
+            f"expected a prompt, and pieces of 1 to context - 1 tokens; got {len(ids)} ids, piece={piece} and "
+            f"context={context}."
+        )
     for begin in range(0, length, piece):
         before = pad([ids[-(context - piece) :]], context - piece)
         tokens, _ = generate(model, {"prompt": before}, piece, seed=(seed, begin), eos=-1, **options)
@@ -342,6 +361,7 @@ def stream(model, ids, length, context=256, piece=16, seed=0, **options):
 
 
 SIZES = (32, 64, 128, 256, 512)  # targets are given room in these steps, so that few loops are compiled
+STEP = 8  # and so are sources, in multiples of it
 
 
 def generate_rows(model, rows, max_length=None, batch=64, **options):
@@ -361,8 +381,9 @@ def generate_rows(model, rows, max_length=None, batch=64, **options):
     order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
     for begin in range(0, len(rows), batch):
         chosen = order[begin : begin + batch]
-        source = pad([[*rows[i], EOS] for i in chosen])
-        tokens, scores = generate(model, {"source": source}, max_length or room(source.shape[1]), **options)
+        longest = len(rows[chosen[-1]]) + 1
+        source = pad([[*rows[i], EOS] for i in chosen], multiple(longest, STEP))
+        tokens, scores = generate(model, {"source": source}, max_length or room(longest), **options)
         tokens, scores = ops.convert_to_numpy(tokens).tolist(), ops.convert_to_numpy(scores).tolist()
         for i, results, values in zip(chosen, tokens, scores):
             found[i] = [(value, [t for t in ids if t not in (PAD, EOS)]) for value, ids in zip(values, results)]
@@ -370,9 +391,14 @@ def generate_rows(model, rows, max_length=None, batch=64, **options):
 
 
 def room(source_length):
-    """How many tokens a target may need, from SIZES."""
+    """How many tokens a target may need, from SIZES or a multiple of the last of them."""
     wanted = source_length * 3 // 2 + 16
-    return next((size for size in SIZES if size >= wanted), wanted)
+    return next((size for size in SIZES if size >= wanted), multiple(wanted, SIZES[-1]))
+
+
+def multiple(size, step):
+    """The first multiple of a step that is no less."""
+    return -(-size // step) * step
 
 
 def pad(rows, length=None):

@@ -2,6 +2,7 @@
 
 import functools
 import os
+import threading
 from pathlib import Path
 
 import keras
@@ -62,13 +63,21 @@ def fuses(*args, rows=False):
     return all(x.shape[rows:].is_fully_defined() for x in args if tf.is_tensor(x))
 
 
-@functools.cache
+ALONE = threading.Lock()  # for who changes what the whole process sees
+
+
 def wide_vectors():
     """Has XLA take vectors of 512 bits, on a CPU that does not slow down for them: one with AVX512_BF16.
 
     Its own choice is 256 bits, with which a product of one row gets half of what the cache could give. It reads its
     flags when it compiles for the first time in a process; if it has, or who runs it asks for another width, it is so.
     """
+    with ALONE:
+        ask_for_wide_vectors()
+
+
+@functools.cache
+def ask_for_wide_vectors():
     cpu = Path("/proc/cpuinfo")
     if not (on_cpu() and cpu.exists() and "avx512_bf16" in cpu.read_text(errors="replace")):
         return
@@ -80,7 +89,7 @@ def wide_vectors():
         with tf.init_scope():
             tf.function(tf.identity, jit_compile=True)(0.0)
     finally:  # not for other libraries, nor for other processes: an XLA that does not know a flag breaks off
-        del os.environ["XLA_FLAGS"]
+        os.environ.pop("XLA_FLAGS", None)
         if asked is not None:
             os.environ["XLA_FLAGS"] = asked
 
@@ -101,6 +110,29 @@ def device():
 
         return jax.default_backend()
     return None
+
+
+def custom_gradient(function):
+    """`ops.custom_gradient` for a function of tensors that gives y and a function of dy: the slope of each tensor.
+
+    On torch that function may keep y, whose memory is given back all the same, and a second derivative is an error:
+    it would miss what was kept.
+    """
+    if keras.backend.backend() != "torch":
+        return ops.custom_gradient(function)
+    import torch
+
+    def run(*args):
+        y, gradient = function(*args)
+
+        def once(*args, upstream):
+            if torch.is_grad_enabled():
+                raise NotImplementedError("no second derivatives here on torch: leave out create_graph=True")
+            return gradient(upstream)
+
+        return y.detach(), once  # the tensor that is given back will know `once`: kept there too, it would never go
+
+    return ops.custom_gradient(run)
 
 
 def flashes(dtype, size):

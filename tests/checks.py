@@ -110,6 +110,31 @@ def gradient(function, x):
     return array(found.detach())
 
 
+def second_gradient(function, x, v):
+    """d (v · gradient of function at x) / dx as numpy, for a function of one float tensor that gives a number."""
+    x = ops.convert_to_tensor(x)
+    if BACKEND == "tensorflow":
+        import tensorflow as tf
+
+        with tf.GradientTape() as outer:
+            outer.watch(x)
+            with tf.GradientTape() as inner:
+                inner.watch(x)
+                y = function(x)
+            along = tf.reduce_sum(inner.gradient(y, x) * v)
+        return array(outer.gradient(along, x))
+    if BACKEND == "jax":
+        import jax
+
+        return array(jax.grad(lambda x: ops.sum(jax.grad(function)(x) * v))(x))
+    import torch
+
+    x = x.detach().clone().requires_grad_()
+    with torch.enable_grad():
+        (found,) = torch.autograd.grad(function(x), x, create_graph=True)
+        return array(torch.autograd.grad((found * ops.convert_to_tensor(v)).sum(), x)[0])
+
+
 def receptive_field(function, x):
     """Which input s moves which output t: bool (T, S) for function: (B, S, D) -> (B, T, E)."""
     length = function(ops.convert_to_tensor(x)).shape[1]

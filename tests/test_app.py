@@ -114,6 +114,21 @@ def test_tensorboard_gets_scalars_text_and_images(trained):
     assert {"loss", "accuracy", "samples", "weights"} <= found["validation"]
 
 
+@pytest.mark.parametrize(("every", "points"), [(1, [1, 2, 3, 4, 5]), (2, [1, 3, 5]), (50, [1])])
+def test_tensorboard_gets_a_point_every_so_many_steps(every, points, tmp_path, monkeypatch):
+    import keras
+
+    state, written = checkpoint.State(), []
+    board = callbacks.Board(tmp_path, state, None, None, every)
+    monkeypatch.setattr(board, "scalars", lambda run, values, step: written.append(step))
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    board.set_model(model)
+    for state.steps in range(1, 6):
+        board.on_train_batch_end(0, {"loss": 0.0})
+    assert written == points
+
+
 def test_the_best_weights_are_kept_not_the_last(tmp_path):
     """A preview whose score falls after the second epoch: the weights of the second are kept, and patience ends it."""
     seen = []
@@ -252,6 +267,23 @@ def test_a_run_killed_in_an_epoch_ends_with_the_weights_of_one_that_was_not(trai
     a, b = (np.load(f / "checkpoint.npz") for f in (tmp_path, trained))
     for name in set(a.files) - {"note"}:  # the optimizer's variables and the seeds of dropout too
         np.testing.assert_allclose(a[name], b[name], atol=1e-6)
+
+
+def test_weights_go_back_into_the_layers_they_came_from(tmp_path):
+    import keras
+
+    def model(*names):
+        made = keras.Sequential([keras.Input((3,)), *(keras.layers.Dense(3, name=name) for name in names)])
+        made.compile("adam", "mse")
+        return made
+
+    for names in (("first", "second"), (None, None)):  # those without a name get numbers
+        before, again = model(*names), model(*names)
+        checkpoint.write_checkpoint(tmp_path / "c.npz", before, checkpoint.State(epoch=3), {})
+        assert checkpoint.restore(tmp_path / "c.npz", again).epoch == 3
+        assert_same(before.get_weights(), again.get_weights())
+        with pytest.raises(ValueError, match="other names or shapes"):
+            checkpoint.restore(tmp_path / "c.npz", model("second", "first"))
 
 
 def test_ctrl_c_says_how_to_go_on_and_patience_is_counted_over_both(tmp_path, capsys):

@@ -72,7 +72,9 @@ def test_every_link_leads_somewhere(name):
 
 
 def test_the_code_that_a_section_names_is_in_the_file_it_names():
-    for path, names in re.findall(r"\(\.\./(keras_seq/\S+\.py)\), ((?:[a-z ]*`\w+`[, and]*)+)", LAYERS):
+    found = re.findall(r"\(\.\./(keras_seq/\S+\.py)\), ((?:[a-z ]*`\w+`[, and]*)+)", LAYERS)
+    assert found
+    for path, names in found:
         module = importlib.import_module(path.removesuffix(".py").replace("/", "."))
         for name in re.findall(r"`(\w+)`", names):
             source = inspect.getsource(module)

@@ -133,3 +133,23 @@ def test_vectors_are_wide_unless_who_runs_it_says_how_wide(asked, tmp_path):
     (options,) = tmp_path.glob("module_0001*debug_options")
     wide = "512" if cpu.exists() and "avx512_bf16" in cpu.read_text() else "256"
     assert re.findall(r"xla_cpu_prefer_vector_width: (\d+)", options.read_text()) == ["128" if asked else wide]
+
+
+THREADS = """
+import os, threading
+import tensorflow as tf
+from keras_seq import kernels
+threads = [threading.Thread(target=kernels.wide_vectors) for _ in range(4)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+print(os.environ.get("XLA_FLAGS"))
+"""
+
+
+@pytest.mark.parametrize("asked", [None, "--xla_cpu_prefer_vector_width=128"])
+def test_flags_are_left_as_they_were_by_threads_that_come_at_once(asked):
+    env = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
+    env |= {"XLA_FLAGS": asked} if asked else {}
+    done = subprocess.run([sys.executable, "-c", THREADS], env=env, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == str(asked)
+    assert not done.stderr.count("Traceback")

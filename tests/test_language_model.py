@@ -81,6 +81,12 @@ def test_windows_side_by_side_begin_knowing_nothing():
     np.testing.assert_allclose(nats, np.tile(np.arange(1, 9), 3), rtol=1e-4)
 
 
+@pytest.mark.parametrize("stride", [9, 0, -1])
+def test_no_token_is_left_out_between_windows(stride):
+    with pytest.raises(ValueError, match="stride must be from 1 to context, 8"):
+        token_nats(Counting(), [1] * 25, context=8, stride=stride)
+
+
 def test_scores_of_a_fair_coin():
     assert text_scores([math.log(2)] * 4, 8) == {
         "nats_per_character": 0.3466, "bits_per_character": 0.5, "perplexity": 2.0,

@@ -8,6 +8,7 @@ import pytest
 from keras import ops
 
 from keras_seq import models
+from keras_seq.models import detector as module
 from tests import checks
 from tests.checks import array, close, normal
 
@@ -53,6 +54,23 @@ def test_any_split_equals_the_whole(name):
         close(found, whole, 1e-4)
         close(state["variance"], end["variance"], 1e-4)
         close(state["past"], rows()[:, -S:])
+
+
+@every_network
+def test_a_long_series_is_judged_a_block_at_a_time(name, monkeypatch):
+    whole, end = in_pieces(detector(name), rows(), ())
+    monkeypatch.setattr(module, "BLOCK", 4)
+    judged, judge = [], models.Detector.judge
+
+    def counted(self, x, state):
+        judged.append(x.shape[1])
+        return judge(self, x, state)
+
+    monkeypatch.setattr(models.Detector, "judge", counted)
+    found, state = in_pieces(detector(name), rows(), ())
+    assert judged == [4, 4, 3]
+    close(found, whole, 1e-4)
+    close(state["variance"], end["variance"], 1e-4)
 
 
 @every_network

@@ -2,15 +2,16 @@
 
 import contextlib
 import itertools
+from concurrent import futures
 
 import keras
 import numpy as np
 import pytest
 from keras import ops
 
-from keras_seq import compilation, generate, kernels, layers
-from keras_seq.decoding import BOS, EOS, PAD, largest, search
-from keras_seq.layers.core import for_loop
+from keras_seq import compilation, decoding, generate, kernels, layers
+from keras_seq.decoding import BOS, EOS, PAD, largest, search, stream
+from keras_seq.layers import core
 from keras_seq.models import RecurrentSeq2Seq, TransformerSeq2Seq
 from tests import checks
 from tests.checks import array, close
@@ -53,9 +54,9 @@ def source(*shifts):
     return {"source": np.array(shifts, "int32")[:, None]}
 
 
-def sequences():
+def sequences(never=(PAD, BOS)):
     """Every sequence that may be written: it ends with EOS, or is cut at L."""
-    words = [token for token in range(V) if token not in (PAD, BOS, EOS)]
+    words = [token for token in range(V) if token not in (*never, EOS)]
     ended = [(*body, EOS) for n in range(L) for body in itertools.product(words, repeat=n)]
     return ended + list(itertools.product(words, repeat=L))
 
@@ -65,9 +66,9 @@ def cut(row):
     return tuple(int(token) for token in row if token != PAD)
 
 
-def by_hand(mock, shift, penalty):
+def by_hand(mock, shift, penalty, written=None):
     """Every sequence with its penalised score, best first."""
-    scored = [(mock.log_p(shift, s) / ((5 + len(s)) / 6) ** penalty, s) for s in sequences()]
+    scored = [(mock.log_p(shift, s) / ((5 + len(s)) / 6) ** penalty, s) for s in written or sequences()]
     return sorted(scored, reverse=True)
 
 
@@ -96,6 +97,17 @@ def test_a_beam_as_wide_as_everything_is_brute_force(seed, penalty):
         expected = by_hand(mock, shift, penalty)[:best]
         assert [cut(one) for one in array(tokens)[row]] == [sequence for _, sequence in expected]
         close(array(score)[row], np.array([value for value, _ in expected]), 1e-4)
+
+
+def test_padding_that_a_model_writes_counts_as_much_as_any_token():
+    mock, written = Mock(3), sequences(never=[BOS])
+    mock.table[:, PAD] = checks.normal(CODES)
+    tokens, score = generate(mock, source(3), max_length=L, beams=len(written), length_penalty=1.0, results=23)
+    expected = by_hand(mock, 3, 1.0, written)[:23]
+    assert sum(PAD in sequence for _, sequence in expected) > 3
+    for row, (_, sequence) in zip(array(tokens)[0], expected, strict=True):
+        assert tuple(row) == (*sequence, *[PAD] * (L - len(sequence)))
+    close(array(score)[0], np.array([value for value, _ in expected]), 1e-4)
 
 
 @pytest.mark.parametrize("beams", [2, 3, 5])
@@ -186,6 +198,15 @@ def test_top_k_of_one_is_greedy():
     close(drawn, np.repeat(array(greedy), 2, axis=1))
 
 
+@pytest.mark.parametrize("options", [{}, {"top_k": 3}, {"top_p": 0.9}], ids=str)
+@pytest.mark.parametrize("temperature", [1e-4, 1e-12, 1e-50])
+def test_the_colder_the_more_it_is_greedy(temperature, options):
+    mock = Mock(6)
+    mock.table -= 20  # all below 0
+    drawn = generate(mock, source(*range(7)), max_length=L, temperature=temperature, **options)
+    close(drawn, generate(mock, source(*range(7)), max_length=L), 1e-4)
+
+
 # ---------- the real models ----------
 
 
@@ -263,6 +284,19 @@ def test_what_was_compiled_sees_new_weights():
     assert np.abs(array(generate(model, batch, max_length=5)[1]) - first).max() > 1e-3
 
 
+def test_what_was_compiled_sees_new_variables():
+    model = checks.shake(models()["transformer"])
+    batch = {"source": np.array([[5, 6, 7, 2]], "int32")}
+    options = {"max_length": 5, "eos": -1}
+    generate(model, batch, **options)
+    lora = [layer for layer in model._flatten_layers() if isinstance(layer, layers.Linear)]
+    for layer in lora:
+        layer.enable_lora(2)
+        layer.lora_kernel_b.assign(checks.normal(*layer.lora_kernel_b.shape))
+    for found, expected in zip(generate(model, batch, **options), search(model, batch, **options)):
+        close(found, expected, 1e-4)
+
+
 def test_a_model_is_traced_once_for_each_shape():
     mock = Counting()
     for shift in range(3):
@@ -333,11 +367,48 @@ def test_xla_writes_the_same(name, options, rows):
         ({"temperature": 1.0, "beams": 2}, "draws nothing"),
         ({"temperature": 1.0, "top_k": -1}, "top_k must be at least 0"),
         ({"jit_compile": "always"}, "jit_compile must be True, False or"),
+        ({"jit_compile": 1}, "jit_compile must be True, False or"),
     ],
 )
 def test_options_that_do_not_fit_together(options, says):
     with pytest.raises(ValueError, match=says):
         generate(Mock(), source(1), **options)
+
+
+def test_what_is_no_model_is_named():
+    with pytest.raises(ValueError, match="a model with start, step and variables; got Linear"):
+        generate(layers.Linear(3), source(1))
+    mock = Mock()
+    del mock.variables
+    with pytest.raises(ValueError, match="variables; got Mock"):
+        generate(mock, source(1))
+
+
+@pytest.mark.parametrize(
+    "options", [{"ids": []}, {"piece": 8}, {"piece": 9}, {"piece": 0}], ids=lambda options: str(*options.items())
+)
+def test_a_stream_needs_a_prompt_and_room_for_it(options):
+    with pytest.raises(ValueError, match="expected a prompt, and pieces of 1 to context - 1 tokens"):
+        next(stream(Mock(), **{"ids": [3], "length": 4, "context": 8} | options))
+
+
+def test_rows_of_any_length_are_given_back_in_their_order_from_few_shapes(monkeypatch):
+    model = checks.shake(models()["transformer"])
+    rows = [np.random.default_rng(n).integers(4, 23, n).tolist() for n in (7, 3, 11, 5, 9, 12, 1)]
+    shapes = set()
+
+    def counted(model, inputs, max_length, **options):
+        shapes.add(inputs["source"].shape[1])
+        return generate(model, inputs, max_length, **options)
+
+    monkeypatch.setattr(decoding, "generate", counted)
+    found = decoding.generate_rows(model, rows, max_length=5, batch=2)
+    assert shapes == {8, 16}
+    for row, results in zip(rows, found, strict=True):
+        tokens, scores = (array(x) for x in generate(model, {"source": np.array([[*row, EOS]], "int32")}, 5))
+        (score, ids), *_ = results
+        close(np.array(score), scores[0, 0], 1e-4)
+        assert ids == [token for token in cut(tokens[0, 0]) if token != EOS]
 
 
 @pytest.mark.parametrize("jit_compile", [False, True])
@@ -352,11 +423,34 @@ def test_what_layers_make_for_a_loop_changes_nothing(rows, beams, jit_compile):
     close(found[1], scores, 1e-4)
 
 
-def test_layers_forget_what_they_made_for_a_loop():
+def test_what_layers_make_for_a_loop_is_for_that_loop_alone():
+    """Neither after it, whatever ended it, nor in another thread."""
     model = TransformerSeq2Seq(vocab_size=70, dim=64, num_heads=2, num_layers=1, mlp_dim=128)
-    made = [layer for layer in model._flatten_layers() if hasattr(layer, "looped")]
-    assert len(made) > 9
-    with contextlib.suppress(KeyError), for_loop(model, 3):
-        assert all(("product" in vars(layer)) == (kernels.device() == "cpu") for layer in made)
+    able = [layer for layer in model._flatten_layers() if hasattr(layer, "looped")]
+    assert len(able) > 9
+
+    def made():
+        return [layer for layer in able if core.product(layer) != layer.product]
+
+    with contextlib.suppress(KeyError), core.for_loop(model, 3):
+        assert made() == (able if kernels.device() == "cpu" else [])
+        with futures.ThreadPoolExecutor(1) as other:
+            assert not other.submit(made).result()
         raise KeyError
-    assert not any("product" in vars(layer) for layer in made)
+    assert not made()
+
+
+def test_a_layer_without_weights_makes_nothing_for_a_loop():
+    linear = layers.Linear(5)
+    with core.for_loop(keras.Sequential([linear]), 3):
+        assert tuple(linear(np.ones((3, 4), "float32")).shape) == (3, 5)
+
+
+def test_threads_may_share_a_model():
+    model = checks.shake(models()["transformer"])
+    inputs = {"source": np.random.default_rng(2).integers(4, 23, (3, 7), "int32")}
+    with futures.ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(lambda length: array(generate(model, inputs, length)[0]), [5, 6, 7, 8]))
+    longest = array(generate(model, inputs, 9)[0])
+    for tokens in found:
+        np.testing.assert_array_equal(tokens, longest[:, :, : tokens.shape[2]])

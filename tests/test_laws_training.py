@@ -1,13 +1,15 @@
 """What `fit` tells a model: that it trains. Dropout drops out then, and only then."""
 
 import functools
+import gc
+import weakref
 
 import keras
 import numpy as np
 import pytest
 from keras import ops
 
-from keras_seq import layers, models
+from keras_seq import kernels, layers, models
 from tests import checks
 
 TOKENS = np.random.default_rng(0).integers(3, 23, (5, 7)).astype("int32")
@@ -166,3 +168,85 @@ def test_cross_entropy_is_that_of_keras_and_so_is_its_gradient(smoothing):
     np.testing.assert_allclose(*(float(side(ops.convert_to_tensor(logits))) for side in sides), rtol=1e-6)
     checks.close(*(checks.gradient(side, logits) for side in sides), 1e-6)
     assert np.abs(checks.gradient(sides[0], logits)[0, 2]).max() == 0
+
+
+def twins(kind):
+    """Something with a gradient that we write by hand, and the same of Keras or without it; and what both take."""
+    from keras_seq import training
+    from keras_seq.layers.loops import LSTM
+
+    x, keep = checks.normal(2, 5, 6), np.array([[True] * 5, [True, False, True, True, False]])
+    if kind == "cross_entropy":
+        labels = np.array([[3, 1, 0, 5, 2], [0, 0, 4, 1, 5]], "int32")
+        theirs = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        return functools.partial(training.TokenCrossEntropy(), labels), functools.partial(theirs, labels), x
+    if kind == "lstm":
+        ours, theirs = (make(3, return_sequences=True) for make in (LSTM, keras.layers.LSTM))
+        options = {"mask": keep, "training": True}
+    else:
+        ours, theirs = (layers.MultiHeadAttention(2, chunk=chunk, position="alibi") for chunk in (2, None))
+        options = {"x_mask": keep, "causal": True}
+    checks.shake_built(ours, x)
+    theirs(x)
+    checks.copy_weights(ours, theirs)
+    return *(lambda x, f=f: ops.sum(ops.sin(f(x, **options))) for f in (ours, theirs)), x
+
+
+@pytest.mark.parametrize("kind", ["cross_entropy", "lstm", "chunked"])
+def test_the_gradient_of_a_gradient_is_right_or_an_error(kind):
+    ours, theirs, x = twins(kind)
+    v = checks.normal(*x.shape, seed=1)
+    if checks.BACKEND == "torch":
+        with pytest.raises(NotImplementedError, match="no second derivatives"):
+            checks.second_gradient(ours, x, v)
+        return
+    checks.close(checks.second_gradient(ours, x, v), checks.second_gradient(theirs, x, v), 1e-5)
+
+
+@pytest.mark.skipif(checks.BACKEND != "torch", reason="torch counts references")
+def test_what_a_gradient_keeps_goes_with_it():
+    kept = []
+
+    @kernels.custom_gradient
+    def twice(x):
+        y = 2 * x
+        kept.append(weakref.ref(y))
+        return y, lambda dy: 2 * dy + 0 * y
+
+    gc.disable()
+    try:
+        np.testing.assert_array_equal(checks.gradient(twice, np.ones(3, "float32")), 2)
+        assert kept[0]() is None
+    finally:
+        gc.enable()
+
+
+@pytest.mark.skipif(checks.BACKEND != "jax", reason="of jax")
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_cross_entropy_goes_through_a_scan_and_a_checkpoint(smoothing):
+    import jax
+
+    from keras_seq import training
+
+    loss, logits = training.TokenCrossEntropy(smoothing), checks.normal(3, 5, 6)
+    labels = np.random.default_rng(1).integers(0, 6, (3, 5)).astype("int32")
+
+    def in_a_scan(x, wrap):
+        return jax.lax.scan(lambda total, part: (total + wrap(loss)(*part) / 3, None), 0.0, (labels, x))[0]
+
+    expected = checks.gradient(functools.partial(loss, labels), logits)
+    for wrap in (lambda f: f, jax.checkpoint):
+        checks.close(checks.gradient(lambda x, wrap=wrap: in_a_scan(x, wrap), logits), expected, 1e-6)
+
+
+@pytest.mark.parametrize("warmup", [0, 1, 10])
+def test_a_rate_rises_to_its_peak_and_falls(warmup):
+    from keras_seq import training
+
+    rate = training.WarmupInverseSquareRoot(0.5, warmup)
+    rates = np.array([float(rate(step)) for step in range(30)])
+    at = max(warmup, 1) - 1
+    assert rates.argmax() == at
+    assert rates[at] == pytest.approx(0.5)
+    assert np.all(np.diff(rates[:at]) > 0)
+    assert np.all(np.diff(rates[at:]) < 0)

@@ -111,5 +111,7 @@ def test_every_code_block_is_run_or_is_a_picture():
 
 
 def test_the_folders_of_the_layout_exist():
-    for name in re.findall(r"^(?:keras_seq|apps|tests)/\S*", README, re.MULTILINE):
+    names = re.findall(r"^(?:keras_seq|apps|tests)/\S*", README, re.MULTILINE)
+    assert names
+    for name in names:
         assert (ROOT / name).exists(), name

@@ -104,7 +104,7 @@ def in_blocks(attend, q, kv, rule, position, q_pos, k_pos, size):
         mask = masks.attention_mask(q_pos, k_pos, *key_mask, causal=rule.causal)
         return mask, bias(position, tables, q, q_pos, k_pos)
 
-    @ops.custom_gradient
+    @kernels.custom_gradient
     def run(q, k, v, q_pos, k_pos, *rest):
         ks, vs, tables_ = apart(k), apart(v), rest[len(key_mask) :]
         known = (k_pos, rest[: len(key_mask)], tables_)
@@ -117,7 +117,6 @@ def in_blocks(attend, q, kv, rule, position, q_pos, k_pos, size):
             return ops.concatenate(y, axis=1), [after(y, q.dtype)]
 
         y = joined(loop(forward, (blocks(q, 2, size), blocks(q_pos, 1, size)), [ops.zeros((), q.dtype)])[1])
-        kept = ops.stop_gradient(y)
 
         def backward(less, block, state):
             q, y, dy, q_pos = block
@@ -133,11 +132,10 @@ def in_blocks(attend, q, kv, rule, position, q_pos, k_pos, size):
             total = [each + ops.cast(part, each.dtype) for each, part in zip(total, [*parts, *dtables])]
             return dq, [after([dq, *total], q.dtype), *total]
 
-        def gradient(*args, upstream=None):
-            dy = args[0] if upstream is None else upstream  # torch gives it by name, after the arguments
+        def gradient(dy):
             begin = [*(x for pair in zip(ks, vs) for x in pair), *tables_]
             begin = [ops.zeros((), q.dtype), *(ops.zeros_like(x, dtype="float32") for x in begin)]
-            parts = [*(blocks(x, 2, size) for x in (q, kept, ops.cast(dy, q.dtype))), blocks(q_pos, 1, size)]
+            parts = [*(blocks(x, 2, size) for x in (q, y, ops.cast(dy, q.dtype))), blocks(q_pos, 1, size)]
             less = apart(ops.concatenate([v, -ops.ones_like(v[..., :1])], axis=-1))
             _, dq, (_, *total) = loop(functools.partial(backward, less), parts, begin)
             dk, dv = (ops.concatenate(total[i : 2 * groups : 2], axis=1) for i in (0, 1))

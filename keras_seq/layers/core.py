@@ -1,7 +1,9 @@
 """What other layers are made of: matrix products with weights or without, normalisation, dropout, and whole blocks."""
 
 import contextlib
+import contextvars
 import math
+import types
 
 import keras
 from keras import ops
@@ -74,6 +76,10 @@ def product_in_strips(matrix, turned):
     return product
 
 
+NOTHING = types.MappingProxyType({})
+LOOPED = contextvars.ContextVar("looped", default=NOTHING)  # layer -> what it made; not in layers: threads share them
+
+
 @contextlib.contextmanager
 def for_loop(model, rows):
     """Within, layers multiply with what they make of their weights here, once, for a loop whose steps have such rows.
@@ -83,14 +89,17 @@ def for_loop(model, rows):
         rows: how many a step has.
     """
     every = model._flatten_layers() if isinstance(model, keras.Layer) and kernels.device() == "cpu" else []
-    layers = [layer for layer in every if hasattr(layer, "looped")]
-    for layer in layers:
-        layer.product = layer.looped(rows)
+    made = {layer: layer.looped(rows) for layer in every if layer.built and hasattr(layer, "looped")}
+    before = LOOPED.set(made)
     try:
         yield
     finally:
-        for layer in layers:
-            del layer.product
+        LOOPED.reset(before)
+
+
+def product(layer):
+    """`layer.product`, or what stands in for it within `for_loop`."""
+    return LOOPED.get().get(layer, layer.product)
 
 
 @register
@@ -118,7 +127,7 @@ class Linear(keras.layers.Dense):
 
     def call(self, x, training=None):
         shape = ops.shape(x)
-        y = self.product(ops.reshape(x, (-1, shape[-1])))
+        y = product(self)(ops.reshape(x, (-1, shape[-1])))
         activation = self.activation
         if self.use_bias:
             bent = activation is keras.activations.relu

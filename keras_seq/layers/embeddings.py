@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from keras_seq.layers import masks
-from keras_seq.layers.core import Linear, register, repeated_product
+from keras_seq.layers.core import Linear, product, register, repeated_product
 
 
 def lookup(table, tokens, dtype, factor=None):
@@ -58,7 +58,7 @@ class TokenEmbedding(keras.layers.Layer):
     def logits(self, x):
         """x (B, T, D) -> (B, T, V), the product of x with every token's vector."""
         shape = ops.shape(x)
-        return ops.reshape(self.product(ops.reshape(x, (-1, self.dim))), (*shape[:-1], self.vocab_size))
+        return ops.reshape(product(self)(ops.reshape(x, (-1, self.dim))), (*shape[:-1], self.vocab_size))
 
     def product(self, x):
         """x (R, D) with the table turned, (R, V)."""

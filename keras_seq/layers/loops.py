@@ -48,6 +48,8 @@ class LSTM(keras.layers.LSTM, Loop):
 
     For its tanh and sigmoid, with a bias, without dropout of its own. On a GPU it is one kernel of cuDNN. On jax it is
     not that of Keras, which takes neither masks nor half precision and turns the outputs of `go_backwards` about.
+
+    Outputs of steps that a mask leaves out before the first that a row reads mean nothing: zeros, or the first state.
     """
 
     def inner_loop(self, sequences, initial_state, mask=None, training=False):
@@ -134,7 +136,7 @@ def taught(z, h, c, recurrent, keep=None, backwards=False):
     size = h.shape[-1]
     flip = (lambda x: ops.flip(x, axis=0)) if backwards else (lambda x: x)
 
-    @ops.custom_gradient
+    @kernels.custom_gradient
     def run(z, h, c, recurrent, *keep):
         def once(now, state):
             z, *keep = now
@@ -146,8 +148,7 @@ def taught(z, h, c, recurrent, keep=None, backwards=False):
         before = ops.concatenate([ops.expand_dims(ops.concatenate([h, c], axis=-1), 0), y[:-1]], axis=0)
         turned = ops.transpose(recurrent)
 
-        def gradient(*args, upstream=None):
-            dy = args[0] if upstream is None else upstream  # torch gives it by name, after the arguments
+        def gradient(dy):
             zero = ops.zeros_like(h)
             steps = ops.reshape(ops.arange(ops.shape(z)[0], dtype="int32"), (-1, 1, 1))  # turned about in place of z
             seen = (ops.cast(dy, z.dtype), gates, y, before, *keep)

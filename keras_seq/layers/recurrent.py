@@ -26,7 +26,8 @@ def recurrent(cell, units, **options):
 class RecurrentEncoder(Layer):
     """A stack of recurrent layers over a sequence, forwards or both ways: h_t = cell(x_t, h_{t-1}).
 
-    On a GPU Keras runs each LSTM and GRU as one cuDNN kernel where it can, masks of padding at the end included.
+    On a GPU each LSTM and GRU is one cuDNN kernel where there is one, Keras' own or, for an LSTM on jax, ours; masks of
+    padding at the end included.
 
     Args:
         units: U, of each direction.

@@ -26,7 +26,7 @@ class TextEncoder(keras.layers.Layer):
     """Vectors of tokens that know their neighbours: y = over(dropout(E_row(t) + C_form(t))).
 
     What is learned on one task begins another: models that read text have it under the name `encoder`, and
-    `training.pretrained` loads it.
+    `app.pretrained` loads it.
 
     Args:
         vocab_size: V.

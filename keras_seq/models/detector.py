@@ -69,7 +69,7 @@ class Autoencoder(Model):
         return {**super().get_config(), **self.options}
 
 
-BLOCK = 2048  # rows that are judged at once while it is calibrated
+BLOCK = 2048  # rows that are judged at once
 
 
 @register
@@ -150,6 +150,15 @@ class Detector(Model):
 
     def step(self, rows, state):
         """Rows (B, N, V) -> scores (B, N), flags (B, N) of 0 and 1, and the new state."""
+        found = []
+        for i in range(0, max(rows.shape[1], 1), BLOCK):
+            scores, state = self.judge(rows[:, i : i + BLOCK], state)
+            found.append(scores)
+        scores = ops.concatenate(found, axis=1) if len(found) > 1 else scores
+        return scores, ops.cast(scores > 1, "float32"), state
+
+    def judge(self, rows, state):
+        """The scores of so many rows that a matrix of N x N is small, and the new state."""
         seen = ops.concatenate([state["past"], rows], axis=1)
         e = self.errors(seen)
         means = self.running(e, state["mean"])  # (B, N + 1, V): before each row, and after the last
@@ -157,7 +166,7 @@ class Detector(Model):
         variances = self.running(ops.square(off), state["variance"])
         scores = self.far(off, variances[:, :-1]) / self.threshold
         state = {"past": seen[:, -self.context :], "mean": means[:, -1], "variance": variances[:, -1]}
-        return scores, ops.cast(scores > 1, "float32"), state
+        return scores, state
 
     def far(self, off, variance):
         """The size of errors (B, N, V) in deviations: (B, N)."""

@@ -218,7 +218,7 @@ class Board(keras.callbacks.Callback):
         self.writers = {name: tf.summary.create_file_writer(str(self.folder / name)) for name in runs}
 
     def on_train_batch_end(self, batch, logs=None):
-        if self.state.steps % self.every == 1:
+        if (self.state.steps - 1) % self.every == 0:
             rate = keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)
             self.scalars("train", {"step_loss": logs["loss"], "learning_rate": rate}, self.state.steps)
 

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import math
+import re
 from pathlib import Path
 
 import keras
@@ -61,14 +62,21 @@ def restore(path: Path, model: keras.Model) -> State:
     note, own = store.read_note(path), variables(model)
     with np.load(path, allow_pickle=False) as data:
         values = [data[f"v{i}"] for i in range(len(note["paths"]))]
-    if [v.shape for v in own] != [v.shape for v in values]:
+    count = len(model.variables)  # those of the optimizer follow them, one for one
+    same_names = names(note["paths"][:count]) == names(v.path for v in own[:count])
+    if not same_names or [v.shape for v in own] != [v.shape for v in values]:
         raise ValueError(
-            f"expected the {len(values)} variables of {path}, got a model with {len(own)} variables or other shapes: "
-            "its code has changed; train without --resume"
+            f"expected the {len(values)} variables of {path}, got a model with {len(own)} variables or other names or "
+            "shapes: its code has changed; train without --resume"
         )
     for variable, value in zip(own, values):
         variable.assign(value)
     return State(**note["state"])
+
+
+def names(paths) -> list:
+    """Returns what stays of paths when a model is made again: neither its own name nor numbers that Keras gives out."""
+    return [re.sub(r"_\d+(?=/|$)", "", path.partition("/")[2]) for path in paths]
 
 
 def write_weights(path: Path, model: keras.Model) -> None:

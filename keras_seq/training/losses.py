@@ -70,7 +70,7 @@ def cross_entropy(labels, logits, smoothing):
     def of_labels(x):
         return ops.take(ops.reshape(x, (-1,)), rows * size + labels)  # (M, V) -> (M,)
 
-    @ops.custom_gradient
+    @kernels.custom_gradient
     def loss(logits):
         x = ops.cast(logits, "float32")
         p = ops.softmax(x, axis=-1)
@@ -83,8 +83,7 @@ def cross_entropy(labels, logits, smoothing):
         if smoothing:
             value = value + smoothing * x_label - smooth * ops.sum(x, axis=-1)
 
-        def gradient(*args, upstream=None):
-            g = args[0] if upstream is None else upstream
+        def gradient(g):
             if pushed.fuses(p):
                 return pushed(p, g, labels, smoothing, logits.dtype)
             d = ops.cast((p - smooth if smoothing else p) * ops.expand_dims(g, -1), logits.dtype)
@@ -100,7 +99,7 @@ def compiled_cross_entropy(labels, logits, smoothing):
     """`cross_entropy` for XLA, which makes p again for the gradient in the pass that needs it, and keeps the logits."""
 
     @ops.custom_gradient
-    def loss(logits):
+    def loss(labels, logits):
         x = ops.cast(logits, "float32")
         total = ops.logsumexp(x, axis=-1)
         x_label = ops.squeeze(ops.take_along_axis(x, ops.expand_dims(labels, -1), axis=-1), -1)
@@ -110,11 +109,11 @@ def compiled_cross_entropy(labels, logits, smoothing):
 
         def gradient(g):
             p = ops.exp(ops.cast(logits, "float32") - ops.expand_dims(total, -1))
-            return pushed(p, g, labels, smoothing, logits.dtype)
+            return None, pushed(p, g, labels, smoothing, logits.dtype)
 
         return value, gradient
 
-    return loss(logits)
+    return loss(labels, logits)  # both given, none from outside: within a scan jax refuses that
 
 
 @kernels.fused(rows=True)

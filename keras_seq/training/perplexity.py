@@ -21,8 +21,13 @@ def token_nats(model, ids, context=256, stride=None, batch=16):
 
     Returns:
         float64 (len(ids) - 1,).
+
+    Raises:
+        ValueError: for a stride that would leave tokens out.
     """
-    ids, stride = np.asarray(ids, "int32"), stride or max(1, context // 2)
+    ids, stride = np.asarray(ids, "int32"), max(1, context // 2) if stride is None else stride
+    if not 0 < stride <= context:
+        raise ValueError(f"stride must be from 1 to context, {context}; got {stride}.")
     begins = np.arange(0, max(1, len(ids) - 1 - context + stride), stride)
     rows = np.pad(ids, (0, context + 1))[begins[:, None] + np.arange(context + 1)]  # (windows, T + 1)
     found = np.concatenate([window_nats(model, rows[i : i + batch], batch) for i in range(0, len(rows), batch)])

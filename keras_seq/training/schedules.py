@@ -46,8 +46,8 @@ class WarmupInverseSquareRoot(keras.optimizers.schedules.LearningRateSchedule):
         self.peak, self.warmup = peak, warmup
 
     def __call__(self, step):
-        step = ops.cast(step, "float32") + 1.0
-        return self.peak * ops.minimum(step / self.warmup, ops.sqrt(self.warmup / step))
+        step, warmup = ops.cast(step, "float32") + 1.0, max(self.warmup, 1)
+        return self.peak * ops.minimum(step / warmup, ops.sqrt(warmup / step))
 
     def get_config(self):
         return {"peak": self.peak, "warmup": self.warmup}
