@@ -316,6 +316,67 @@ def test_token_embedding_is_a_table_read_both_ways():
     close(layer.logits(ops.convert_to_tensor(h)), h @ table.T, 2e-5)
 
 
+@pytest.mark.parametrize("shape", [(None, None), (B, T)])
+def test_logits_of_a_functional_model_are_tied(shape, tmp_path):
+    """After training, saving and cloning: what is read once, while a model of fixed sizes is made, stays as it was."""
+    ids = keras.Input(batch_shape=shape, dtype="int32")
+    embedding, turn = layers.TokenEmbedding(23, 13), layers.Linear(13)
+    model = keras.Model(ids, embedding.logits(turn(embedding(ids))))
+    assert model.output_shape == (*shape, 23)
+    model.compile(keras.optimizers.SGD(1.0), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    before = array(embedding.table)
+    model.fit(tokens(), tokens(), batch_size=B, verbose=0)
+    assert (np.abs(array(embedding.table) - before) > 0)[1:].any(axis=1).all()  # logits teach the rows of all tokens
+    expected = embedding.logits(turn(embedding(tokens())))
+    assert model.output._keras_mask is not None
+    model.save(tmp_path / "model.keras")
+    for twin in (keras.models.load_model(tmp_path / "model.keras"), keras.models.clone_model(model)):
+        twin.set_weights(model.get_weights())
+        assert len(twin.weights) == 3
+        close(twin.predict(tokens(), batch_size=B, verbose=0), expected)
+
+
+SYMBOL, PICTURES = keras.KerasTensor((B, 2, T, 8)), keras.KerasTensor((B, T, 8, 8, 1))
+READS = {
+    "learned": lambda: built(layers.Learned(17)).add(SYMBOL, checks.arange(T)),
+    "learned_2d": lambda: built(layers.Learned2D(5, 3)).add(SYMBOL, checks.arange(T)),
+    "relative": lambda: built(layers.Relative(3)).bias(SYMBOL, checks.arange(T), checks.arange(T)),
+    "relative_bias": lambda: built(layers.RelativeBias()).bias(SYMBOL, keras.KerasTensor((1, T), "int32"), None),
+    "additive": lambda: built(layers.AdditiveAttention()).scores(SYMBOL, SYMBOL),
+    "slots": lambda: built(layers.ProjectiveAttention(2, 3, 17)).attend(SYMBOL, {"k": SYMBOL, "v": SYMBOL}),
+    "features": lambda: built(layers.ProjectiveAttention(2, features=3)).scores(SYMBOL, SYMBOL),
+    "clip": lambda: built(layers.ClipEncoder(D, (3,), (3,)), (B, T, 8, 8, 1)).step(PICTURES, None),
+}
+
+
+def built(layer, shape=(B, T, 16)):
+    layer.build(shape)
+    return layer
+
+
+@pytest.mark.parametrize("name", READS)
+def test_weights_that_no_functional_model_would_have_are_not_read(name):
+    with pytest.raises(ValueError, match="reads its weights"):
+        READS[name]()
+
+
+TOKENS = {
+    "token_embedding": lambda **k: layers.TokenEmbedding(997, 13, **k),
+    "pair_embedding": lambda **k: layers.PairEmbedding(997, 13, 101, **k),
+    "text_encoder": lambda **k: layers.TextEncoder(
+        997, 13, {"name": "recurrent", "units": 3}, share=[*range(996), 5], forms=[0, 1] * 498 + [0], **k
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TOKENS)
+def test_tokens_may_be_floats(name):
+    """As of Keras' own embedding: an `Input` without a dtype and a strategy of tensorflow make them that."""
+    model = keras.Sequential([keras.Input((None,)), TOKENS[name](dtype="mixed_bfloat16")])
+    ids = np.array([[991, 996, 515, 0, 0]])
+    close(checks.shake(model)(ids.astype("float32")), model.layers[0](ids))
+
+
 @pytest.mark.parametrize("activation", ["relu", "swiglu"])
 def test_feed_forward_is_its_formula(activation):
     layer = checks.shake_built(layers.FeedForward(13, activation), x())

@@ -7,7 +7,7 @@ import keras
 from keras import ops
 
 from keras_seq.layers import chunked, masks, positions
-from keras_seq.layers.core import Dropout, Layer, Linear, dot, register
+from keras_seq.layers.core import Dropout, Layer, Linear, dot, not_symbolic, register
 
 MASKED = -1e9  # finite, so that no arithmetic on a masked score gives NaN; exp() of it is exactly 0 in float32
 
@@ -339,6 +339,7 @@ class AdditiveAttention(Attention):
         return {"k": self.position.rotate(ops.expand_dims(self.u(context), 1), k_pos), "v": ops.expand_dims(context, 1)}
 
     def scores(self, q, k):
+        not_symbolic(self, q, k)
         energy = ops.tanh(ops.expand_dims(q, 3) + ops.expand_dims(k, 2))  # (B, 1, T, S, U)
         return ops.einsum("bntsu,u->bnts", energy, ops.cast(self.v, energy.dtype))
 

@@ -29,6 +29,15 @@ class Layer(keras.layers.Layer):
         return keras.Operation.compute_output_spec(self, *args, **kwargs)  # not by the shape alone, as Keras would
 
 
+def not_symbolic(layer, *tensors):
+    """Refuses symbols where weights are read outside a call: a functional model would keep the numbers of today."""
+    if any(isinstance(x, keras.KerasTensor) for x in tensors):
+        raise ValueError(
+            f"{type(layer).__name__} reads its weights in this method, which a functional model would neither train "
+            "nor save; call the layer that does it all, or this inside the `call` of a layer of your own."
+        )
+
+
 STRIP, WIDE = 64, 4096  # columns of a matrix
 FEW, SOME = {"float32": 4, "bfloat16": 16}, 64  # rows
 

@@ -8,7 +8,7 @@ import numpy as np
 from keras import ops
 
 from keras_seq import kernels
-from keras_seq.layers.core import register, wide
+from keras_seq.layers.core import not_symbolic, register, wide
 
 
 def small():
@@ -112,6 +112,7 @@ class Learned(Position):
         self.table = self.add_weight(name="table", shape=(self.max_length, x_shape[-1]), initializer=small())
 
     def add(self, x, pos):
+        not_symbolic(self, x, pos)
         length = pos.shape[1]
         if length is not None and length > self.max_length:
             raise ValueError(f"learned positions end at {self.max_length}, got {length} tokens; raise max_length.")
@@ -197,6 +198,7 @@ class Learned2D(Grid):
         self.column = self.add_weight(name="column", shape=(self.columns, dim // 2), initializer=small())
 
     def add(self, x, pos):
+        not_symbolic(self, x, pos)
         count, length = self.rows * self.columns, pos.shape[1]
         if length is not None and length > count:
             raise ValueError(
@@ -309,6 +311,7 @@ class Relative(Position):
         self.table = self.add_weight(name="table", shape=shape, initializer=small())
 
     def bias(self, q, q_pos, k_pos):
+        not_symbolic(self, q, q_pos, k_pos)
         clipped = ops.clip(distance(q_pos, k_pos), -self.max_distance, self.max_distance) + self.max_distance
         r = ops.cast(ops.take(self.table, clipped, axis=0), q.dtype)  # (b, T, S, H)
         if r.shape[0] == 1:
@@ -379,6 +382,7 @@ class RelativeBias(Position):
         self.table = self.add_weight(name="table", shape=(self.num_buckets, num_heads), initializer=small())
 
     def bias(self, q, q_pos, k_pos):
+        not_symbolic(self, q_pos, k_pos)
         index = bucket(distance(q_pos, k_pos), self.num_buckets, self.max_distance, self.bidirectional)
         return ops.transpose(ops.take(self.table, index, axis=0), (0, 3, 1, 2))  # (b, N, T, S)
 

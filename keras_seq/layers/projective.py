@@ -5,7 +5,7 @@ from keras import ops
 
 from keras_seq.layers.attention import MultiHeadAttention, Rule, rule_only
 from keras_seq.layers.chunked import has_bias
-from keras_seq.layers.core import dot, register
+from keras_seq.layers.core import dot, not_symbolic, register
 
 
 @register
@@ -96,6 +96,7 @@ class ProjectiveAttention(MultiHeadAttention):
 
     def shorten(self, heads, matrix, rule):
         """(B, M, S, H) -> (B, M, slots, H), without masked keys."""
+        not_symbolic(self, heads)
         length = heads.shape[2]
         if isinstance(length, int) and length > self.max_length:
             raise ValueError(f"slots were made for {self.max_length} tokens, got {length}; raise max_length.")
@@ -107,6 +108,7 @@ class ProjectiveAttention(MultiHeadAttention):
     def scores(self, q, k):
         if self.features is None:
             return super().scores(q, k)
+        not_symbolic(self, q, k)
         scale = (self.size / self.features) ** 0.5  # queries come divided by sqrt(H)
         a, b = (ops.cast(w, q.dtype) for w in (self.query_features, self.key_features))
         return dot(ops.matmul(q * scale, a), ops.matmul(k, b))

@@ -61,6 +61,7 @@ class TextEncoder(keras.layers.Layer):
 
     def __init__(self, vocab_size, dim, over, dropout=0.0, share=None, forms=None, **kwargs):
         super().__init__(**kwargs)
+        self.autocast = False  # see `TokenEmbedding`
         self.vocab_size, self.dim = vocab_size, dim
         self.share, self.forms = per_token("share", share, vocab_size), per_token("forms", forms, vocab_size)
         dtype, rows = self.dtype_policy, vocab_size if share is None else max(share) + 1
@@ -107,6 +108,7 @@ def per_token(name, table, vocab_size):
 
 def of_each(table, tokens):
     """The numbers that a list has for tokens; the tokens themselves where there is no list."""
+    tokens = embeddings.numbers(tokens)
     if table is None:
         return tokens
     short = "int16" if max(table) < 2**15 else "int32"  # an exported file holds the list
@@ -149,6 +151,7 @@ class PairEmbedding(keras.layers.Layer):
 
     def __init__(self, vocab_size, dim, buckets, share=None, **kwargs):
         super().__init__(**kwargs)
+        self.autocast = False  # see `TokenEmbedding`
         if buckets < 1:
             raise ValueError(f"buckets must be at least 1; got {buckets}.")
         self.share = per_token("share", share, vocab_size)
