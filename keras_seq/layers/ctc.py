@@ -69,7 +69,12 @@ def ctc_loss(labels, logits):
     count = ops.sum(ops.cast(labels != 0, "int32"), axis=1)
     loss = kernels.ctc_loss(labels, logits, count)
     if loss is None:
-        loss = ops.ctc_loss(labels, logits, count, ops.broadcast_to(ops.cast(moments, "int32"), (batch,)))
+        again = ops.logical_and(labels[:, 1:] == labels[:, :-1], labels[:, 1:] != 0)  # a blank has to stand between
+        fits = count + ops.sum(ops.cast(again, "int32"), axis=1) <= moments
+        room = ops.cast(fits, "int32")  # no labels where it is 0: Keras' gradient may be NaN there, or teach
+        every = ops.broadcast_to(ops.cast(moments, "int32"), (batch,))
+        loss = ops.ctc_loss(labels * ops.expand_dims(room, 1), logits, count * room, every)
+        loss = ops.where(fits, loss, kernels.IMPOSSIBLE)
     return loss / ops.cast(ops.maximum(count, 1), "float32")
 
 
