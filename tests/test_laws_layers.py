@@ -360,6 +360,24 @@ def test_weights_that_no_functional_model_would_have_are_not_read(name):
         READS[name]()
 
 
+SHORT = {
+    "learned": lambda: layers.TransformerEncoder(1, 2, 13, "learned", max_length=11),
+    "learned_2d": lambda: layers.TransformerEncoder(1, 2, 13, {"name": "learned_2d", "columns": 4, "rows": 3}),
+    "slots": lambda: layers.ProjectiveAttention(2, slots=3, max_length=11),
+}
+
+
+@pytest.mark.parametrize("name", SHORT)
+def test_what_knows_few_lengths_goes_into_a_model_of_any(name):
+    """Keras tries such a model out with symbols on jax, with 83 and 89 tokens on torch."""
+    layer = SHORT[name]()
+    model = checks.functional_equals_eager(layer, x())
+    assert model.output_shape == (None, None, D)
+    for longer in (lambda: model([x(13)]), lambda: layer(x(13))):
+        with pytest.raises(ValueError, match="got 13"):
+            longer()
+
+
 TOKENS = {
     "token_embedding": lambda **k: layers.TokenEmbedding(997, 13, **k),
     "pair_embedding": lambda **k: layers.PairEmbedding(997, 13, 101, **k),

@@ -243,7 +243,7 @@ class MultiHeadAttention(Attention):
             return super().heads(x, pos)
         n, m = self.num_heads, self.kv_heads
         qkv = split_heads(self.query_key_value(x), n + 2 * m)  # (B, N + 2M, T, H)
-        q, k, v = ops.split(qkv, (n, n + m), axis=1)
+        q, k, v = ops.split(qkv, 3 if n == m else (n, n + m), axis=1)  # torch has to read the numbers of a tuple
         return self.rotate_query(q, pos), {"k": self.position.rotate(k, pos), "v": v}
 
     def query(self, x, q_pos=None):

@@ -38,6 +38,15 @@ def not_symbolic(layer, *tensors):
         )
 
 
+def longer(x, axis, limit):
+    """Whether an axis of x is known to have more than `limit` places.
+
+    Where Keras tries a model of open lengths out, it is a symbol on jax, and on torch one of 83 without any numbers.
+    """
+    size, tried = x.shape[axis], keras.backend.backend() == "torch" and str(x.device) == "meta"
+    return isinstance(size, int) and size > limit and not tried
+
+
 STRIP, WIDE = 64, 4096  # columns of a matrix
 FEW, SOME = {"float32": 4, "bfloat16": 16}, 64  # rows
 

@@ -8,7 +8,7 @@ import numpy as np
 from keras import ops
 
 from keras_seq import kernels
-from keras_seq.layers.core import not_symbolic, register, wide
+from keras_seq.layers.core import longer, not_symbolic, register, wide
 
 
 def small():
@@ -87,7 +87,8 @@ class Learned(Position):
     """A trained vector for each position, added to the embedding. It knows no position from `max_length` on.
 
     Args:
-        max_length: number of positions in the table.
+        max_length: number of positions in the table; on torch 89 or more beside grouped queries (`kv_heads`) in models
+            whose length is left open, which Keras tries out with that.
 
     Raises:
         ValueError: for more tokens than positions.
@@ -113,9 +114,10 @@ class Learned(Position):
 
     def add(self, x, pos):
         not_symbolic(self, x, pos)
-        length = pos.shape[1]
-        if length is not None and length > self.max_length:
-            raise ValueError(f"learned positions end at {self.max_length}, got {length} tokens; raise max_length.")
+        if longer(pos, 1, self.max_length):
+            raise ValueError(
+                f"learned positions end at {self.max_length}, got {pos.shape[1]} tokens; raise max_length."
+            )
         return x + ops.cast(ops.take(self.table, pos, axis=0), x.dtype)
 
 
@@ -199,10 +201,10 @@ class Learned2D(Grid):
 
     def add(self, x, pos):
         not_symbolic(self, x, pos)
-        count, length = self.rows * self.columns, pos.shape[1]
-        if length is not None and length > count:
+        if longer(pos, 1, self.rows * self.columns):
             raise ValueError(
-                f"learned positions end with {self.rows} rows of {self.columns}, got {length} tokens; make more rows."
+                f"learned positions end with {self.rows} rows of {self.columns}, got {pos.shape[1]} tokens; make more "
+                "rows."
             )
         row, column = self.places(pos)
         table = ops.concatenate([ops.take(self.row, row, axis=0), ops.take(self.column, column, axis=0)], axis=-1)
