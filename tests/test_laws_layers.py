@@ -232,17 +232,23 @@ def test_the_bits_of_dropout_know_nothing_of_each_other():
 
 
 @pytest.mark.tensorflow  # elsewhere it is that of Keras
-@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize(
+    ("dtype", "options"),
+    [
+        *((dtype, {}) for dtype in ("float32", "mixed_bfloat16", "float64", "float16", "bfloat16")),
+        *(("float32", options) for options in ({"center": False}, {"scale": False}, {"axis": 1}, {"axis": 2})),
+    ],
+)
 @pytest.mark.parametrize("name", ["LayerNormalization", "BatchNormalization"])
 @pytest.mark.parametrize("size", [13, 16])
-def test_normalization_is_that_of_keras_and_so_are_its_gradients(name, dtype, size):
+def test_normalization_is_that_of_keras_and_so_are_its_gradients(name, dtype, options, size):
     """The gradient in training is written by hand, or an op's; the moving mean and variance move as they would."""
     import tensorflow as tf
 
     found, moved = [], []
     for kind in (getattr(core, name), getattr(keras.layers, name)):
-        layer = kind(epsilon=1e-5, dtype=dtype)
-        layer.build((None, None, size))
+        layer = kind(epsilon=1e-5, dtype=dtype, **options)
+        layer.build((None, 7, size))
         checks.shake(layer, 7)
         given = tf.constant(3 * checks.normal(5, 7, size) + 2)
         with tf.GradientTape() as tape:
@@ -254,6 +260,16 @@ def test_normalization_is_that_of_keras_and_so_are_its_gradients(name, dtype, si
     close(*found, 1e-5 if dtype == "float32" else 2**-7)
     close(*moved, 1e-5)
     assert layer.compute_dtype == found[0][0].dtype.name
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("options", [{"synchronized": True}, {"renorm": True}])
+def test_batch_normalization_leaves_to_keras_what_its_kernel_does_not_know(options, monkeypatch):
+    monkeypatch.delattr("keras_seq.kernels.batch_normalized")
+    given = 3 * checks.normal(5, 7, 13) + 2
+    layer, theirs = core.BatchNormalization(**options), keras.layers.BatchNormalization(**options)
+    close(layer(given, training=True), theirs(given, training=True))
+    close(layer.weights, theirs.weights)
 
 
 @pytest.mark.tensorflow  # elsewhere the two are one

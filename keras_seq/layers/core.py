@@ -221,13 +221,19 @@ def wide(x):
 class LayerNormalization(keras.layers.LayerNormalization):
     """`keras.layers.LayerNormalization`, faster in training on tensorflow: same arguments, weights and results.
 
-    Of the last axis, with gamma and beta.
+    Faster of the last axis, with gamma and beta in float32.
     """
 
     def call(self, inputs, training=None):
-        if not training or keras.backend.backend() != "tensorflow":
+        if not training or keras.backend.backend() != "tensorflow" or not is_plain(self, inputs, *self.axis):
             return super().call(inputs)
         return normalized(inputs, self.gamma, self.beta, self.epsilon, self.compute_dtype)
+
+
+def is_plain(layer, x, *axes):
+    """Whether a layer normalises x over or along its last axis, with gamma and beta in float32."""
+    weights = (layer.gamma, layer.beta)
+    return axes in ((-1,), (len(x.shape) - 1,)) and all(w is not None and w.dtype == "float32" for w in weights)
 
 
 def normalized(x, gamma, beta, epsilon, dtype):
@@ -257,9 +263,9 @@ def normalized(x, gamma, beta, epsilon, dtype):
 def standard(x, gamma, beta, epsilon, dtype):
     """y of x (M, D), the mean and 1 / sqrt(variance + epsilon) (M, 1)."""
     share = ops.ones((x.shape[-1], 1)) / x.shape[-1]  # a product with it is a mean, and fast
-    wide = ops.cast(x, "float32")
-    mean = ops.matmul(wide, share)
-    n = wide - mean
+    z = ops.cast(x, "float32")
+    mean = ops.matmul(z, share)
+    n = z - mean
     scale = ops.rsqrt(ops.matmul(n * n, share) + epsilon)
     return ops.cast(n * scale * gamma + beta, dtype), mean, scale
 
@@ -279,12 +285,13 @@ def standard_gradient(dy, x, mean, scale, gamma):
 class BatchNormalization(keras.layers.BatchNormalization):
     """`keras.layers.BatchNormalization`, faster in training on tensorflow: same arguments, weights and results.
 
-    Over all axes but the last, with gamma and beta.
+    Faster over all axes but the last, with gamma and beta in float32.
     """
 
     def call(self, inputs, training=None, mask=None):
         made = None
-        if training and self.trainable and mask is None:
+        own = self.synchronized or self.renorm or not is_plain(self, inputs, self.axis)
+        if training and self.trainable and mask is None and not own:
             made = kernels.batch_normalized(inputs, self.gamma, self.beta, self.epsilon)
         if made is None:
             return super().call(inputs, training=training, mask=mask)
