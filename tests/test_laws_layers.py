@@ -143,6 +143,120 @@ def test_every_layer_and_model_reloads_in_a_fresh_process(tmp_path):
     checks.reload_in_fresh_process(models, tmp_path)
 
 
+# ---------- arguments that are objects ----------
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Parity(layers.Position):
+    """A position of somebody's own, with arguments and weights."""
+
+    def __init__(self, size=1.0, bend=None, **kwargs):
+        super().__init__(**kwargs)
+        self.size, self.bend = size, keras.activations.get(bend)
+
+    def build(self, x_shape, num_heads=1, head_dim=None):
+        self.table = self.add_weight(name="table", shape=(2, x_shape[-1]), initializer="ones")
+
+    def add(self, x, pos):
+        return x + self.size * self.bend(ops.take(self.table, pos % 2, axis=0))
+
+
+@keras.saving.register_keras_serializable(package="tests")
+def cube(x):
+    return x * x * x
+
+
+def parity():
+    return Parity(0.3, keras.activations.tanh)
+
+
+# name: a function that makes a layer, and its inputs
+OBJECTS = {
+    "activation": (lambda **k: layers.FeedForward(13, keras.activations.gelu, **k), [x()]),
+    "own_activation": (lambda **k: layers.FeedForward(13, cube, **k), [x()]),
+    "numpy": (lambda **k: layers.Block(np.int64(3), np.int64(13), kv_heads=np.int64(1), **k), [x()]),
+    "position": (lambda **k: layers.MultiHeadAttention(3, position=layers.Rotary(base=100.0), **k), [x()]),
+    "position_with_weights": (lambda **k: layers.MultiHeadAttention(3, position=layers.Relative(2), **k), [x()]),
+    "local": (lambda **k: layers.LocalAttention(3, 3, position=layers.RelativeBias(), **k), [x()]),
+    "additive": (lambda **k: layers.AdditiveAttention(13, position=layers.Relative(2), **k), [x(), x(S, E)]),
+    "dot": (lambda **k: layers.DotProductAttention(position=layers.ALiBi(), **k), [x(), x(S)]),
+    "block": (
+        lambda **k: layers.Block(
+            3, 13, activation=cube, attention={"name": "multi_head", "position": layers.Relative(2)}, **k
+        ),
+        [x()],
+    ),
+    "encoder": (lambda **k: layers.TransformerEncoder(2, 3, 13, layers.Learned(97), activation=cube, **k), [x()]),
+    "encoder_own": (lambda **k: layers.TransformerEncoder(2, 3, 13, parity(), **k), [x()]),
+    "decoder": (lambda **k: layers.TransformerDecoder(2, 2, 13, parity(), **k), [x(), x(S)]),
+    "recurrent_decoder": (
+        lambda **k: layers.RecurrentDecoder(
+            12, attention={"name": "multi_head", "num_heads": 2, "position": layers.Rotary()}, **k
+        ),
+        [x(), x(S, E)],
+    ),
+    "pictures": (
+        lambda **k: layers.PatchEncoder(
+            12, num_layers=1, num_heads=2, mlp_dim=13, stem=(4, 4), position=layers.Learned2D(3, 2), **k
+        ),
+        [normal(B, 16, 24, 3)],
+    ),
+    "sound": (
+        lambda **k: layers.SoundEncoder(
+            12,
+            {"name": "transformer", "num_layers": 1, "num_heads": 2, "mlp_dim": 13, "position": parity()},
+            rate=8000, **k,
+        ),
+        [normal(B, 2000)],
+    ),
+    "text": (
+        lambda **k: layers.TextEncoder(
+            23, 12, {"name": "transformer", "num_layers": 1, "num_heads": 2, "mlp_dim": 13, "position": parity()}, **k
+        ),
+        [tokens()],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [*OBJECTS, *LAYERS])
+def test_a_layer_with_objects_as_arguments_is_saved_and_cloned(name, tmp_path):
+    """Those of `OBJECTS`, and all with a policy of dtypes."""
+    make, inputs = (OBJECTS | LAYERS)[name]
+    for options in ({}, {"dtype": keras.DTypePolicy("mixed_bfloat16")}):
+        symbols = [keras.Input(batch_shape=one.shape, dtype=one.dtype) for one in inputs]
+        layer = make(**options)
+        model = checks.shake(keras.Model(symbols, layer(*symbols)))
+        checks.plain_config(layer)
+        model.save(tmp_path / "model.keras")
+        for twin in (keras.models.load_model(tmp_path / "model.keras"), keras.models.clone_model(model)):
+            twin.set_weights(model.get_weights())
+            assert twin.layers[-1].dtype_policy == layer.dtype_policy
+            assert not set(map(id, twin.weights)) & set(map(id, model.weights))
+            close(checks.method(twin, "__call__")(inputs), checks.method(model, "__call__")(inputs), 0)
+
+
+def test_plain_arguments_stay_plain_in_a_config():
+    attention = {"name": "local", "window": 3}
+    position = {"name": "relative", "max_distance": 3}
+    config = layers.TransformerEncoder(1, 2, 13, position, attention=attention).get_config()
+    assert config["position"] == position
+    assert (config["attention"], config["activation"], config["norm_first"]) == (attention, "relu", True)
+
+
+def test_what_no_config_can_hold_is_said_when_it_is_saved():
+    layer = layers.FeedForward(13, lambda x: x)
+    layer(x())
+    with pytest.raises(NotImplementedError, match="non-serializable"):
+        layer.get_config()
+
+
+def test_a_position_may_be_shared():
+    position = layers.Learned(97)
+    first, second = (layers.TransformerEncoder(1, 2, 13, position) for _ in range(2))
+    second(first(x()))
+    assert len(position.weights) == 1
+
+
 # ---------- masks that Keras hands on ----------
 
 

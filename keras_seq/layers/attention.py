@@ -234,7 +234,7 @@ class MultiHeadAttention(Attention):
 
     def linear(self, name, width, shape):
         """A built projection onto `width` features."""
-        layer = Linear(width, use_bias=self.use_bias, dtype=self.dtype_policy, name=name)
+        layer = Linear(int(width), use_bias=self.use_bias, dtype=self.dtype_policy, name=name)
         layer.build(shape)
         return layer
 

@@ -4,11 +4,11 @@ import keras
 from keras import ops
 
 from keras_seq.layers import masks
-from keras_seq.layers.core import BatchNormalization, Linear, not_symbolic, register
+from keras_seq.layers.core import BatchNormalization, Linear, Saved, not_symbolic, register
 
 
 @register
-class ClipEncoder(keras.layers.Layer):
+class ClipEncoder(Saved):
     """A vector for each frame of a clip, from the frame and a few around it: 3-D convolutions, then one matrix.
 
     Each frame is first brought to mean 0 and variance 1, so that its light does not matter. Each convolution sees

@@ -1,6 +1,7 @@
 """What other layers are made of: matrix products with weights or without, normalisation, dropout, and whole blocks."""
 
 import contextlib
+import inspect
 import math
 
 import keras
@@ -14,7 +15,39 @@ def register(cls):
     return keras.saving.register_keras_serializable(package="keras_seq")(cls)
 
 
-class Layer(keras.layers.Layer):
+class Saved(keras.layers.Layer):
+    """A Keras layer whose config, made of its arguments, can hold objects: positions, functions, dtype policies."""
+
+    def __new__(cls, *arguments, **options):
+        arguments, options = keras.tree.map_structure(written, (arguments, options))
+        return super().__new__(cls, *arguments, **options)  # where Keras notes them; `__init__` gets the objects
+
+    @classmethod
+    def from_config(cls, config):
+        return super().from_config({name: v if name == "dtype" else read(v) for name, v in config.items()})
+
+
+def written(value):
+    """An argument as a config holds it; what cannot be written down, as it is: Keras then says so when it is saved."""
+    plain = isinstance(value, (str, int, float, bool, type(None)))
+    if plain or (inspect.isfunction(value) and value.__name__ == "<lambda>"):
+        return value
+    try:
+        return keras.saving.serialize_keras_object(value)
+    except (NotImplementedError, TypeError, ValueError):
+        return value
+
+
+def read(value):
+    """What `written` was given, in any nest; a layer comes back without its weights, which who has it builds."""
+    if isinstance(value, dict) and "class_name" in value:
+        return keras.saving.deserialize_keras_object({k: v for k, v in value.items() if k != "build_config"})
+    if isinstance(value, dict):
+        return {k: read(v) for k, v in value.items()}
+    return [read(v) for v in value] if isinstance(value, list) else value
+
+
+class Layer(Saved):
     """What our layers are made of: a Keras layer whose output shapes are those of its `call`, tried out on symbols."""
 
     def compute_output_shape(self, *shapes, **options):

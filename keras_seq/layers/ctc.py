@@ -1,16 +1,15 @@
 """Connectionist temporal classification: a token or nothing at each moment, and what that says."""
 
-import keras
 from keras import ops
 
 from keras_seq import kernels
-from keras_seq.layers.core import Dropout, Linear, register
+from keras_seq.layers.core import Dropout, Linear, Saved, register
 
 SURE = 30.0  # by how much the blank's logit is the largest at padding
 
 
 @register
-class CTCHead(keras.layers.Layer):
+class CTCHead(Saved):
     """Logits of the tokens at each moment; 0 is the blank, and padding says nothing else.
 
     Args:

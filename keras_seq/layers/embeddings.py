@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from keras_seq.layers import masks
-from keras_seq.layers.core import Layer, Linear, register, repeated_product
+from keras_seq.layers.core import Layer, Linear, Saved, register, repeated_product
 
 
 def numbers(tokens):
@@ -84,7 +84,7 @@ class TokenEmbedding(Layer):
 
 
 @register
-class PatchEmbedding(keras.layers.Layer):
+class PatchEmbedding(Saved):
     """Pictures cut into patches that do not overlap, each a vector: y_n = W flatten(patch_n) + b, row by row.
 
     Positions are not added: that is the task of what comes after.
@@ -157,7 +157,7 @@ def times(sizes):
 
 
 @register
-class FrameEmbedding(keras.layers.Layer):
+class FrameEmbedding(Saved):
     """Audio features or a series, window by window: y_t = W [x_{tR}; ...; x_{tR + size - 1}] + b, R being the stride.
 
     A Keras mask is shortened: a window is kept if it holds no padding. What a window holds, and how many are kept, then

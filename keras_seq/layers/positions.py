@@ -8,7 +8,7 @@ import numpy as np
 from keras import ops
 
 from keras_seq import kernels
-from keras_seq.layers.core import longer, not_symbolic, register, wide
+from keras_seq.layers.core import Saved, longer, not_symbolic, read, register, wide
 
 
 def small():
@@ -17,7 +17,7 @@ def small():
 
 
 @register
-class Position(keras.layers.Layer):
+class Position(Saved):
     """No position at all, and the base of every encoding: three hooks, each with a neutral default.
 
     Every model calls all three; an encoding overrides one. Positions `pos` are int32 (b, T), b being 1 or B.
@@ -428,7 +428,7 @@ GRIDS = {"sinusoidal_2d": Sinusoidal2D, "learned_2d": Learned2D}  # of pictures,
 
 
 def get(position, **defaults):
-    """A Position from its name, a dict with a name and its options, None, or a Position itself.
+    """A Position from its name, a dict with a name and its options, None, a Position itself, or its config.
 
     Args:
         position: "sinusoidal", {"name": "relative", "max_distance": 8}, None or a Position.
@@ -439,6 +439,8 @@ def get(position, **defaults):
     """
     if isinstance(position, Position):
         return position
+    if isinstance(position, dict) and "class_name" in position:
+        return read(position)
     options = {"name": position or "none"} if not isinstance(position, dict) else dict(position)
     name = options.pop("name", None)
     kinds = POSITIONS | GRIDS

@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from keras_seq.layers import embeddings, masks
-from keras_seq.layers.core import Dropout, register
+from keras_seq.layers.core import Dropout, Saved, register
 from keras_seq.layers.embeddings import TokenEmbedding
 from keras_seq.layers.recurrent import RecurrentEncoder
 from keras_seq.layers.transformer import TransformerEncoder
@@ -22,7 +22,7 @@ def stack(over, dtype):
 
 
 @register
-class TextEncoder(keras.layers.Layer):
+class TextEncoder(Saved):
     """Vectors of tokens that know their neighbours: y = over(dropout(E_row(t) + C_form(t))).
 
     What is learned on one task begins another: models that read text have it under the name `encoder`, and
@@ -116,7 +116,7 @@ def of_each(table, tokens):
 
 
 @register
-class PairEmbedding(keras.layers.Layer):
+class PairEmbedding(Saved):
     """A vector for each token and for each pair of neighbours: y_s = E[row(s)] + E[V + h(row(s - 1), row(s))].
 
     There are too many pairs for a vector each: h(a, b) = (k a + b) mod buckets chooses one, in whole numbers that int32
@@ -189,7 +189,7 @@ ROW = 64  # numbers in a row of the table, at least
 
 
 @register
-class WordPooling(keras.layers.Layer):
+class WordPooling(Saved):
     """One vector for each word of a text that was cut into pieces: the mean of those of its pieces.
 
     y_w = mean of x_s over the pieces s of word w. Words come in their order; after the last one there are zeros.
