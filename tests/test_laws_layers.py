@@ -143,6 +143,120 @@ def test_every_layer_and_model_reloads_in_a_fresh_process(tmp_path):
     checks.reload_in_fresh_process(models, tmp_path)
 
 
+# ---------- arguments that are objects ----------
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Parity(layers.Position):
+    """A position of somebody's own, with arguments and weights."""
+
+    def __init__(self, size=1.0, bend=None, **kwargs):
+        super().__init__(**kwargs)
+        self.size, self.bend = size, keras.activations.get(bend)
+
+    def build(self, x_shape, num_heads=1, head_dim=None):
+        self.table = self.add_weight(name="table", shape=(2, x_shape[-1]), initializer="ones")
+
+    def add(self, x, pos):
+        return x + self.size * self.bend(ops.take(self.table, pos % 2, axis=0))
+
+
+@keras.saving.register_keras_serializable(package="tests")
+def cube(x):
+    return x * x * x
+
+
+def parity():
+    return Parity(0.3, keras.activations.tanh)
+
+
+# name: a function that makes a layer, and its inputs
+OBJECTS = {
+    "activation": (lambda **k: layers.FeedForward(13, keras.activations.gelu, **k), [x()]),
+    "own_activation": (lambda **k: layers.FeedForward(13, cube, **k), [x()]),
+    "numpy": (lambda **k: layers.Block(np.int64(3), np.int64(13), kv_heads=np.int64(1), **k), [x()]),
+    "position": (lambda **k: layers.MultiHeadAttention(3, position=layers.Rotary(base=100.0), **k), [x()]),
+    "position_with_weights": (lambda **k: layers.MultiHeadAttention(3, position=layers.Relative(2), **k), [x()]),
+    "local": (lambda **k: layers.LocalAttention(3, 3, position=layers.RelativeBias(), **k), [x()]),
+    "additive": (lambda **k: layers.AdditiveAttention(13, position=layers.Relative(2), **k), [x(), x(S, E)]),
+    "dot": (lambda **k: layers.DotProductAttention(position=layers.ALiBi(), **k), [x(), x(S)]),
+    "block": (
+        lambda **k: layers.Block(
+            3, 13, activation=cube, attention={"name": "multi_head", "position": layers.Relative(2)}, **k
+        ),
+        [x()],
+    ),
+    "encoder": (lambda **k: layers.TransformerEncoder(2, 3, 13, layers.Learned(97), activation=cube, **k), [x()]),
+    "encoder_own": (lambda **k: layers.TransformerEncoder(2, 3, 13, parity(), **k), [x()]),
+    "decoder": (lambda **k: layers.TransformerDecoder(2, 2, 13, parity(), **k), [x(), x(S)]),
+    "recurrent_decoder": (
+        lambda **k: layers.RecurrentDecoder(
+            12, attention={"name": "multi_head", "num_heads": 2, "position": layers.Rotary()}, **k
+        ),
+        [x(), x(S, E)],
+    ),
+    "pictures": (
+        lambda **k: layers.PatchEncoder(
+            12, num_layers=1, num_heads=2, mlp_dim=13, stem=(4, 4), position=layers.Learned2D(3, 2), **k
+        ),
+        [normal(B, 16, 24, 3)],
+    ),
+    "sound": (
+        lambda **k: layers.SoundEncoder(
+            12,
+            {"name": "transformer", "num_layers": 1, "num_heads": 2, "mlp_dim": 13, "position": parity()},
+            rate=8000, **k,
+        ),
+        [normal(B, 2000)],
+    ),
+    "text": (
+        lambda **k: layers.TextEncoder(
+            23, 12, {"name": "transformer", "num_layers": 1, "num_heads": 2, "mlp_dim": 13, "position": parity()}, **k
+        ),
+        [tokens()],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [*OBJECTS, *LAYERS])
+def test_a_layer_with_objects_as_arguments_is_saved_and_cloned(name, tmp_path):
+    """Those of `OBJECTS`, and all with a policy of dtypes."""
+    make, inputs = (OBJECTS | LAYERS)[name]
+    for options in ({}, {"dtype": keras.DTypePolicy("mixed_bfloat16")}):
+        symbols = [keras.Input(batch_shape=one.shape, dtype=one.dtype) for one in inputs]
+        layer = make(**options)
+        model = checks.shake(keras.Model(symbols, layer(*symbols)))
+        checks.plain_config(layer)
+        model.save(tmp_path / "model.keras")
+        for twin in (keras.models.load_model(tmp_path / "model.keras"), keras.models.clone_model(model)):
+            twin.set_weights(model.get_weights())
+            assert twin.layers[-1].dtype_policy == layer.dtype_policy
+            assert not set(map(id, twin.weights)) & set(map(id, model.weights))
+            close(checks.method(twin, "__call__")(inputs), checks.method(model, "__call__")(inputs), 0)
+
+
+def test_plain_arguments_stay_plain_in_a_config():
+    attention = {"name": "local", "window": 3}
+    position = {"name": "relative", "max_distance": 3}
+    config = layers.TransformerEncoder(1, 2, 13, position, attention=attention).get_config()
+    assert config["position"] == position
+    assert (config["attention"], config["activation"], config["norm_first"]) == (attention, "relu", True)
+
+
+def test_what_no_config_can_hold_is_said_when_it_is_saved():
+    layer = layers.FeedForward(13, lambda x: x)
+    layer(x())
+    with pytest.raises(NotImplementedError, match="non-serializable"):
+        layer.get_config()
+
+
+def test_a_position_may_be_shared():
+    position = layers.Learned(97)
+    first, second = (layers.TransformerEncoder(1, 2, 13, position) for _ in range(2))
+    second(first(x()))
+    assert len(position.weights) == 1
+
+
 # ---------- masks that Keras hands on ----------
 
 
@@ -232,17 +346,23 @@ def test_the_bits_of_dropout_know_nothing_of_each_other():
 
 
 @pytest.mark.tensorflow  # elsewhere it is that of Keras
-@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize(
+    ("dtype", "options"),
+    [
+        *((dtype, {}) for dtype in ("float32", "mixed_bfloat16", "float64", "float16", "bfloat16")),
+        *(("float32", options) for options in ({"center": False}, {"scale": False}, {"axis": 1}, {"axis": 2})),
+    ],
+)
 @pytest.mark.parametrize("name", ["LayerNormalization", "BatchNormalization"])
 @pytest.mark.parametrize("size", [13, 16])
-def test_normalization_is_that_of_keras_and_so_are_its_gradients(name, dtype, size):
+def test_normalization_is_that_of_keras_and_so_are_its_gradients(name, dtype, options, size):
     """The gradient in training is written by hand, or an op's; the moving mean and variance move as they would."""
     import tensorflow as tf
 
     found, moved = [], []
     for kind in (getattr(core, name), getattr(keras.layers, name)):
-        layer = kind(epsilon=1e-5, dtype=dtype)
-        layer.build((None, None, size))
+        layer = kind(epsilon=1e-5, dtype=dtype, **options)
+        layer.build((None, 7, size))
         checks.shake(layer, 7)
         given = tf.constant(3 * checks.normal(5, 7, size) + 2)
         with tf.GradientTape() as tape:
@@ -254,6 +374,16 @@ def test_normalization_is_that_of_keras_and_so_are_its_gradients(name, dtype, si
     close(*found, 1e-5 if dtype == "float32" else 2**-7)
     close(*moved, 1e-5)
     assert layer.compute_dtype == found[0][0].dtype.name
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("options", [{"synchronized": True}, {"renorm": True}])
+def test_batch_normalization_leaves_to_keras_what_its_kernel_does_not_know(options, monkeypatch):
+    monkeypatch.delattr("keras_seq.kernels.batch_normalized")
+    given = 3 * checks.normal(5, 7, 13) + 2
+    layer, theirs = core.BatchNormalization(**options), keras.layers.BatchNormalization(**options)
+    close(layer(given, training=True), theirs(given, training=True))
+    close(layer.weights, theirs.weights)
 
 
 @pytest.mark.tensorflow  # elsewhere the two are one
@@ -314,6 +444,85 @@ def test_token_embedding_is_a_table_read_both_ways():
     close(layer(tokens()), table[tokens()] * 13**0.5)
     h = x(dim=13)
     close(layer.logits(ops.convert_to_tensor(h)), h @ table.T, 2e-5)
+
+
+@pytest.mark.parametrize("shape", [(None, None), (B, T)])
+def test_logits_of_a_functional_model_are_tied(shape, tmp_path):
+    """After training, saving and cloning: what is read once, while a model of fixed sizes is made, stays as it was."""
+    ids = keras.Input(batch_shape=shape, dtype="int32")
+    embedding, turn = layers.TokenEmbedding(23, 13), layers.Linear(13)
+    model = keras.Model(ids, embedding.logits(turn(embedding(ids))))
+    assert model.output_shape == (*shape, 23)
+    model.compile(keras.optimizers.SGD(1.0), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    before = array(embedding.table)
+    model.fit(tokens(), tokens(), batch_size=B, verbose=0)
+    assert (np.abs(array(embedding.table) - before) > 0)[1:].any(axis=1).all()  # logits teach the rows of all tokens
+    expected = embedding.logits(turn(embedding(tokens())))
+    assert model.output._keras_mask is not None
+    model.save(tmp_path / "model.keras")
+    for twin in (keras.models.load_model(tmp_path / "model.keras"), keras.models.clone_model(model)):
+        twin.set_weights(model.get_weights())
+        assert len(twin.weights) == 3
+        close(twin.predict(tokens(), batch_size=B, verbose=0), expected)
+
+
+SYMBOL, PICTURES = keras.KerasTensor((B, 2, T, 8)), keras.KerasTensor((B, T, 8, 8, 1))
+READS = {
+    "learned": lambda: built(layers.Learned(17)).add(SYMBOL, checks.arange(T)),
+    "learned_2d": lambda: built(layers.Learned2D(5, 3)).add(SYMBOL, checks.arange(T)),
+    "relative": lambda: built(layers.Relative(3)).bias(SYMBOL, checks.arange(T), checks.arange(T)),
+    "relative_bias": lambda: built(layers.RelativeBias()).bias(SYMBOL, keras.KerasTensor((1, T), "int32"), None),
+    "additive": lambda: built(layers.AdditiveAttention()).scores(SYMBOL, SYMBOL),
+    "slots": lambda: built(layers.ProjectiveAttention(2, 3, 17)).attend(SYMBOL, {"k": SYMBOL, "v": SYMBOL}),
+    "features": lambda: built(layers.ProjectiveAttention(2, features=3)).scores(SYMBOL, SYMBOL),
+    "clip": lambda: built(layers.ClipEncoder(D, (3,), (3,)), (B, T, 8, 8, 1)).step(PICTURES, None),
+}
+
+
+def built(layer, shape=(B, T, 16)):
+    layer.build(shape)
+    return layer
+
+
+@pytest.mark.parametrize("name", READS)
+def test_weights_that_no_functional_model_would_have_are_not_read(name):
+    with pytest.raises(ValueError, match="reads its weights"):
+        READS[name]()
+
+
+SHORT = {
+    "learned": lambda: layers.TransformerEncoder(1, 2, 13, "learned", max_length=11),
+    "learned_2d": lambda: layers.TransformerEncoder(1, 2, 13, {"name": "learned_2d", "columns": 4, "rows": 3}),
+    "slots": lambda: layers.ProjectiveAttention(2, slots=3, max_length=11),
+}
+
+
+@pytest.mark.parametrize("name", SHORT)
+def test_what_knows_few_lengths_goes_into_a_model_of_any(name):
+    """Keras tries such a model out with symbols on jax, with 83 and 89 tokens on torch."""
+    layer = SHORT[name]()
+    model = checks.functional_equals_eager(layer, x())
+    assert model.output_shape == (None, None, D)
+    for longer in (lambda: model([x(13)]), lambda: layer(x(13))):
+        with pytest.raises(ValueError, match="got 13"):
+            longer()
+
+
+TOKENS = {
+    "token_embedding": lambda **k: layers.TokenEmbedding(997, 13, **k),
+    "pair_embedding": lambda **k: layers.PairEmbedding(997, 13, 101, **k),
+    "text_encoder": lambda **k: layers.TextEncoder(
+        997, 13, {"name": "recurrent", "units": 3}, share=[*range(996), 5], forms=[0, 1] * 498 + [0], **k
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TOKENS)
+def test_tokens_may_be_floats(name):
+    """As of Keras' own embedding: an `Input` without a dtype and a strategy of tensorflow make them that."""
+    model = keras.Sequential([keras.Input((None,)), TOKENS[name](dtype="mixed_bfloat16")])
+    ids = np.array([[991, 996, 515, 0, 0]])
+    close(checks.shake(model)(ids.astype("float32")), model.layers[0](ids))
 
 
 @pytest.mark.parametrize("activation", ["relu", "swiglu"])

@@ -89,12 +89,14 @@ def _lookup():
     import tensorflow as tf
     from keras import ops
 
+    from keras_seq.layers import embeddings
+
     @tf.function(experimental_implements="embedding_matmul", autograph=False)
     def rows(table, tokens):  # tokens of rank 1
         return tf.gather(table, tokens)
 
     def lookup(table, tokens, dtype, factor=None):
-        table = ops.convert_to_tensor(table)
+        table, tokens = ops.convert_to_tensor(table), embeddings.numbers(tokens)
         vectors = rows(table, tf.reshape(tokens, [-1]))
         x = ops.cast(ops.reshape(vectors, (*ops.shape(tokens), table.shape[-1])), dtype)
         if factor is None:

@@ -7,7 +7,7 @@ import keras
 from keras import ops
 
 from keras_seq.layers import chunked, masks, positions
-from keras_seq.layers.core import Dropout, Layer, Linear, dot, register
+from keras_seq.layers.core import Dropout, Layer, Linear, dot, not_symbolic, register
 
 MASKED = -1e9  # finite, so that no arithmetic on a masked score gives NaN; exp() of it is exactly 0 in float32
 
@@ -234,7 +234,7 @@ class MultiHeadAttention(Attention):
 
     def linear(self, name, width, shape):
         """A built projection onto `width` features."""
-        layer = Linear(width, use_bias=self.use_bias, dtype=self.dtype_policy, name=name)
+        layer = Linear(int(width), use_bias=self.use_bias, dtype=self.dtype_policy, name=name)
         layer.build(shape)
         return layer
 
@@ -243,7 +243,7 @@ class MultiHeadAttention(Attention):
             return super().heads(x, pos)
         n, m = self.num_heads, self.kv_heads
         qkv = split_heads(self.query_key_value(x), n + 2 * m)  # (B, N + 2M, T, H)
-        q, k, v = ops.split(qkv, (n, n + m), axis=1)
+        q, k, v = ops.split(qkv, 3 if n == m else (n, n + m), axis=1)  # torch has to read the numbers of a tuple
         return self.rotate_query(q, pos), {"k": self.position.rotate(k, pos), "v": v}
 
     def query(self, x, q_pos=None):
@@ -339,6 +339,7 @@ class AdditiveAttention(Attention):
         return {"k": self.position.rotate(ops.expand_dims(self.u(context), 1), k_pos), "v": ops.expand_dims(context, 1)}
 
     def scores(self, q, k):
+        not_symbolic(self, q, k)
         energy = ops.tanh(ops.expand_dims(q, 3) + ops.expand_dims(k, 2))  # (B, 1, T, S, U)
         return ops.einsum("bntsu,u->bnts", energy, ops.cast(self.v, energy.dtype))
 

@@ -4,11 +4,11 @@ import keras
 from keras import ops
 
 from keras_seq.layers import masks
-from keras_seq.layers.core import BatchNormalization, Linear, register
+from keras_seq.layers.core import BatchNormalization, Linear, Saved, not_symbolic, register
 
 
 @register
-class ClipEncoder(keras.layers.Layer):
+class ClipEncoder(Saved):
     """A vector for each frame of a clip, from the frame and a few around it: 3-D convolutions, then one matrix.
 
     Each frame is first brought to mean 0 and variance 1, so that its light does not matter. Each convolution sees
@@ -94,6 +94,7 @@ class ClipEncoder(keras.layers.Layer):
         return self.run(x, None, masks.of_keras(x_mask, mask))[0]
 
     def run(self, x, state=None, mask=None):
+        not_symbolic(self, x)
         x, length, states = ops.cast(even(x), self.compute_dtype), ops.shape(x)[1], []
         state = self.start(ops.shape(x)[0]) if self.causal and state is None else state
         keep = None if mask is None else ops.reshape(ops.cast(mask, x.dtype), (-1, length, 1, 1, 1))

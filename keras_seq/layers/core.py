@@ -2,6 +2,7 @@
 
 import contextlib
 import contextvars
+import inspect
 import math
 import types
 
@@ -16,7 +17,39 @@ def register(cls):
     return keras.saving.register_keras_serializable(package="keras_seq")(cls)
 
 
-class Layer(keras.layers.Layer):
+class Saved(keras.layers.Layer):
+    """A Keras layer whose config, made of its arguments, can hold objects: positions, functions, dtype policies."""
+
+    def __new__(cls, *arguments, **options):
+        arguments, options = keras.tree.map_structure(written, (arguments, options))
+        return super().__new__(cls, *arguments, **options)  # where Keras notes them; `__init__` gets the objects
+
+    @classmethod
+    def from_config(cls, config):
+        return super().from_config({name: v if name == "dtype" else read(v) for name, v in config.items()})
+
+
+def written(value):
+    """An argument as a config holds it; what cannot be written down, as it is: Keras then says so when it is saved."""
+    plain = isinstance(value, (str, int, float, bool, type(None)))
+    if plain or (inspect.isfunction(value) and value.__name__ == "<lambda>"):
+        return value
+    try:
+        return keras.saving.serialize_keras_object(value)
+    except (NotImplementedError, TypeError, ValueError):
+        return value
+
+
+def read(value):
+    """What `written` was given, in any nest; a layer comes back without its weights, which who has it builds."""
+    if isinstance(value, dict) and "class_name" in value:
+        return keras.saving.deserialize_keras_object({k: v for k, v in value.items() if k != "build_config"})
+    if isinstance(value, dict):
+        return {k: read(v) for k, v in value.items()}
+    return [read(v) for v in value] if isinstance(value, list) else value
+
+
+class Layer(Saved):
     """What our layers are made of: a Keras layer whose output shapes are those of its `call`, tried out on symbols."""
 
     def compute_output_shape(self, *shapes, **options):
@@ -29,6 +62,24 @@ class Layer(keras.layers.Layer):
 
     def compute_output_spec(self, *args, **kwargs):
         return keras.Operation.compute_output_spec(self, *args, **kwargs)  # not by the shape alone, as Keras would
+
+
+def not_symbolic(layer, *tensors):
+    """Refuses symbols where weights are read outside a call: a functional model would keep the numbers of today."""
+    if any(isinstance(x, keras.KerasTensor) for x in tensors):
+        raise ValueError(
+            f"{type(layer).__name__} reads its weights in this method, which a functional model would neither train "
+            "nor save; call the layer that does it all, or this inside the `call` of a layer of your own."
+        )
+
+
+def longer(x, axis, limit):
+    """Whether an axis of x is known to have more than `limit` places.
+
+    Where Keras tries a model of open lengths out, it is a symbol on jax, and on torch one of 83 without any numbers.
+    """
+    size, tried = x.shape[axis], keras.backend.backend() == "torch" and str(x.device) == "meta"
+    return isinstance(size, int) and size > limit and not tried
 
 
 STRIP, WIDE = 64, 4096  # columns of a matrix
@@ -212,13 +263,19 @@ def wide(x):
 class LayerNormalization(keras.layers.LayerNormalization):
     """`keras.layers.LayerNormalization`, faster in training on tensorflow: same arguments, weights and results.
 
-    Of the last axis, with gamma and beta.
+    Faster of the last axis, with gamma and beta in float32.
     """
 
     def call(self, inputs, training=None):
-        if not training or keras.backend.backend() != "tensorflow":
+        if not training or keras.backend.backend() != "tensorflow" or not is_plain(self, inputs, *self.axis):
             return super().call(inputs)
         return normalized(inputs, self.gamma, self.beta, self.epsilon, self.compute_dtype)
+
+
+def is_plain(layer, x, *axes):
+    """Whether a layer normalises x over or along its last axis, with gamma and beta in float32."""
+    weights = (layer.gamma, layer.beta)
+    return axes in ((-1,), (len(x.shape) - 1,)) and all(w is not None and w.dtype == "float32" for w in weights)
 
 
 def normalized(x, gamma, beta, epsilon, dtype):
@@ -248,9 +305,9 @@ def normalized(x, gamma, beta, epsilon, dtype):
 def standard(x, gamma, beta, epsilon, dtype):
     """y of x (M, D), the mean and 1 / sqrt(variance + epsilon) (M, 1)."""
     share = ops.ones((x.shape[-1], 1)) / x.shape[-1]  # a product with it is a mean, and fast
-    wide = ops.cast(x, "float32")
-    mean = ops.matmul(wide, share)
-    n = wide - mean
+    z = ops.cast(x, "float32")
+    mean = ops.matmul(z, share)
+    n = z - mean
     scale = ops.rsqrt(ops.matmul(n * n, share) + epsilon)
     return ops.cast(n * scale * gamma + beta, dtype), mean, scale
 
@@ -270,12 +327,13 @@ def standard_gradient(dy, x, mean, scale, gamma):
 class BatchNormalization(keras.layers.BatchNormalization):
     """`keras.layers.BatchNormalization`, faster in training on tensorflow: same arguments, weights and results.
 
-    Over all axes but the last, with gamma and beta.
+    Faster over all axes but the last, with gamma and beta in float32.
     """
 
     def call(self, inputs, training=None, mask=None):
         made = None
-        if training and self.trainable and mask is None:
+        own = self.synchronized or self.renorm or not is_plain(self, inputs, self.axis)
+        if training and self.trainable and mask is None and not own:
             made = kernels.batch_normalized(inputs, self.gamma, self.beta, self.epsilon)
         if made is None:
             return super().call(inputs, training=training, mask=mask)

@@ -1,16 +1,15 @@
 """Connectionist temporal classification: a token or nothing at each moment, and what that says."""
 
-import keras
 from keras import ops
 
 from keras_seq import kernels
-from keras_seq.layers.core import Dropout, Linear, register
+from keras_seq.layers.core import Dropout, Linear, Saved, register
 
 SURE = 30.0  # by how much the blank's logit is the largest at padding
 
 
 @register
-class CTCHead(keras.layers.Layer):
+class CTCHead(Saved):
     """Logits of the tokens at each moment; 0 is the blank, and padding says nothing else.
 
     Args:
@@ -69,7 +68,12 @@ def ctc_loss(labels, logits):
     count = ops.sum(ops.cast(labels != 0, "int32"), axis=1)
     loss = kernels.ctc_loss(labels, logits, count)
     if loss is None:
-        loss = ops.ctc_loss(labels, logits, count, ops.broadcast_to(ops.cast(moments, "int32"), (batch,)))
+        again = ops.logical_and(labels[:, 1:] == labels[:, :-1], labels[:, 1:] != 0)  # a blank has to stand between
+        fits = count + ops.sum(ops.cast(again, "int32"), axis=1) <= moments
+        room = ops.cast(fits, "int32")  # no labels where it is 0: Keras' gradient may be NaN there, or teach
+        every = ops.broadcast_to(ops.cast(moments, "int32"), (batch,))
+        loss = ops.ctc_loss(labels * ops.expand_dims(room, 1), logits, count * room, every)
+        loss = ops.where(fits, loss, kernels.IMPOSSIBLE)
     return loss / ops.cast(ops.maximum(count, 1), "float32")
 
 

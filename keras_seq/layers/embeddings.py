@@ -6,17 +6,22 @@ import keras
 from keras import ops
 
 from keras_seq.layers import masks
-from keras_seq.layers.core import Linear, product, register, repeated_product
+from keras_seq.layers.core import Layer, Linear, Saved, product, register, repeated_product
+
+
+def numbers(tokens):
+    """Tokens as integers: Keras hands over floats where no Input says what they are."""
+    return tokens if "int" in keras.backend.standardize_dtype(tokens.dtype) else ops.cast(tokens, "int32")
 
 
 def lookup(table, tokens, dtype, factor=None):
     """Rows of a table (V, D) by number, times a factor if there is one: tokens (B, T) -> (B, T, D)."""
-    x = ops.cast(ops.take(table, tokens, axis=0), dtype)
+    x = ops.cast(ops.take(table, numbers(tokens), axis=0), dtype)
     return x if factor is None else x * factor
 
 
 @register
-class TokenEmbedding(keras.layers.Layer):
+class TokenEmbedding(Layer):
     """A vector for each token, times sqrt(D); `logits` reads the same table backwards (tied weights).
 
     Passes on a Keras mask that is False at padding.
@@ -28,9 +33,10 @@ class TokenEmbedding(keras.layers.Layer):
 
     Call arguments:
         tokens: int32 (B, T).
+        x: (B, T, D), in place of tokens: what `logits` calls with in a functional model.
 
     Returns:
-        (B, T, D).
+        (B, T, D); (B, T, V) for x.
 
     Reference: Press and Wolf 2017.
 
@@ -46,17 +52,20 @@ class TokenEmbedding(keras.layers.Layer):
 
     def __init__(self, vocab_size, dim, pad=0, **kwargs):
         super().__init__(**kwargs)
+        self.autocast = False  # in half precision most numbers of tokens are others
         self.vocab_size, self.dim, self.pad = vocab_size, dim, pad
 
     def build(self, tokens_shape=None):
         normal = keras.initializers.RandomNormal(stddev=self.dim**-0.5)
         self.table = self.add_weight(name="table", shape=(self.vocab_size, self.dim), initializer=normal)
 
-    def call(self, tokens):
-        return lookup(self.table, tokens, self.compute_dtype, self.dim**0.5)
+    def call(self, tokens, x=None, mask=None):
+        return self.logits(x) if tokens is None else lookup(self.table, tokens, self.compute_dtype, self.dim**0.5)
 
     def logits(self, x):
         """x (B, T, D) -> (B, T, V), the product of x with every token's vector."""
+        if isinstance(x, keras.KerasTensor):
+            return self(None, x)  # a call, so that a functional model reads the table anew each time
         shape = ops.shape(x)
         return ops.reshape(product(self)(ops.reshape(x, (-1, self.dim))), (*shape[:-1], self.vocab_size))
 
@@ -68,15 +77,14 @@ class TokenEmbedding(keras.layers.Layer):
         """`product` within `core.for_loop`."""
         return repeated_product(ops.cast(self.table, self.compute_dtype), rows, turned=True)
 
-    def compute_output_shape(self, tokens_shape):
-        return (*tokens_shape, self.dim)
-
     def compute_mask(self, tokens, mask=None):
+        if tokens is None:
+            return mask
         return None if self.pad is None else masks.padding_mask(tokens, self.pad)
 
 
 @register
-class PatchEmbedding(keras.layers.Layer):
+class PatchEmbedding(Saved):
     """Pictures cut into patches that do not overlap, each a vector: y_n = W flatten(patch_n) + b, row by row.
 
     Positions are not added: that is the task of what comes after.
@@ -149,7 +157,7 @@ def times(sizes):
 
 
 @register
-class FrameEmbedding(keras.layers.Layer):
+class FrameEmbedding(Saved):
     """Audio features or a series, window by window: y_t = W [x_{tR}; ...; x_{tR + size - 1}] + b, R being the stride.
 
     A Keras mask is shortened: a window is kept if it holds no padding. What a window holds, and how many are kept, then

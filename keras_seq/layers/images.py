@@ -4,12 +4,12 @@ import keras
 from keras import ops
 
 from keras_seq.layers import positions
-from keras_seq.layers.core import BatchNormalization, Dropout, Linear, register
+from keras_seq.layers.core import BatchNormalization, Dropout, Linear, Saved, register
 from keras_seq.layers.embeddings import PatchEmbedding
 from keras_seq.layers.transformer import TransformerEncoder, normalization
 
 
-class RegionEncoder(keras.layers.Layer):
+class RegionEncoder(Saved):
     """What both encoders of pictures share: known sizes, and `grid`, which says where a region lies."""
 
     def sizes(self, x_shape):

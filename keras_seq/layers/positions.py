@@ -8,7 +8,7 @@ import numpy as np
 from keras import ops
 
 from keras_seq import kernels
-from keras_seq.layers.core import register, wide
+from keras_seq.layers.core import Saved, longer, not_symbolic, read, register, wide
 
 
 def small():
@@ -17,7 +17,7 @@ def small():
 
 
 @register
-class Position(keras.layers.Layer):
+class Position(Saved):
     """No position at all, and the base of every encoding: three hooks, each with a neutral default.
 
     Every model calls all three; an encoding overrides one. Positions `pos` are int32 (b, T), b being 1 or B.
@@ -87,7 +87,8 @@ class Learned(Position):
     """A trained vector for each position, added to the embedding. It knows no position from `max_length` on.
 
     Args:
-        max_length: number of positions in the table.
+        max_length: number of positions in the table; on torch 89 or more beside grouped queries (`kv_heads`) in models
+            whose length is left open, which Keras tries out with that.
 
     Raises:
         ValueError: for more tokens than positions.
@@ -112,9 +113,11 @@ class Learned(Position):
         self.table = self.add_weight(name="table", shape=(self.max_length, x_shape[-1]), initializer=small())
 
     def add(self, x, pos):
-        length = pos.shape[1]
-        if length is not None and length > self.max_length:
-            raise ValueError(f"learned positions end at {self.max_length}, got {length} tokens; raise max_length.")
+        not_symbolic(self, x, pos)
+        if longer(pos, 1, self.max_length):
+            raise ValueError(
+                f"learned positions end at {self.max_length}, got {pos.shape[1]} tokens; raise max_length."
+            )
         return x + ops.cast(ops.take(self.table, pos, axis=0), x.dtype)
 
 
@@ -197,10 +200,11 @@ class Learned2D(Grid):
         self.column = self.add_weight(name="column", shape=(self.columns, dim // 2), initializer=small())
 
     def add(self, x, pos):
-        count, length = self.rows * self.columns, pos.shape[1]
-        if length is not None and length > count:
+        not_symbolic(self, x, pos)
+        if longer(pos, 1, self.rows * self.columns):
             raise ValueError(
-                f"learned positions end with {self.rows} rows of {self.columns}, got {length} tokens; make more rows."
+                f"learned positions end with {self.rows} rows of {self.columns}, got {pos.shape[1]} tokens; make more "
+                "rows."
             )
         row, column = self.places(pos)
         table = ops.concatenate([ops.take(self.row, row, axis=0), ops.take(self.column, column, axis=0)], axis=-1)
@@ -309,6 +313,7 @@ class Relative(Position):
         self.table = self.add_weight(name="table", shape=shape, initializer=small())
 
     def bias(self, q, q_pos, k_pos):
+        not_symbolic(self, q, q_pos, k_pos)
         clipped = ops.clip(distance(q_pos, k_pos), -self.max_distance, self.max_distance) + self.max_distance
         r = ops.cast(ops.take(self.table, clipped, axis=0), q.dtype)  # (b, T, S, H)
         if r.shape[0] == 1:
@@ -379,6 +384,7 @@ class RelativeBias(Position):
         self.table = self.add_weight(name="table", shape=(self.num_buckets, num_heads), initializer=small())
 
     def bias(self, q, q_pos, k_pos):
+        not_symbolic(self, q_pos, k_pos)
         index = bucket(distance(q_pos, k_pos), self.num_buckets, self.max_distance, self.bidirectional)
         return ops.transpose(ops.take(self.table, index, axis=0), (0, 3, 1, 2))  # (b, N, T, S)
 
@@ -422,7 +428,7 @@ GRIDS = {"sinusoidal_2d": Sinusoidal2D, "learned_2d": Learned2D}  # of pictures,
 
 
 def get(position, **defaults):
-    """A Position from its name, a dict with a name and its options, None, or a Position itself.
+    """A Position from its name, a dict with a name and its options, None, a Position itself, or its config.
 
     Args:
         position: "sinusoidal", {"name": "relative", "max_distance": 8}, None or a Position.
@@ -433,6 +439,8 @@ def get(position, **defaults):
     """
     if isinstance(position, Position):
         return position
+    if isinstance(position, dict) and "class_name" in position:
+        return read(position)
     options = {"name": position or "none"} if not isinstance(position, dict) else dict(position)
     name = options.pop("name", None)
     kinds = POSITIONS | GRIDS

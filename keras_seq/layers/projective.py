@@ -5,7 +5,7 @@ from keras import ops
 
 from keras_seq.layers.attention import MultiHeadAttention, Rule, rule_only
 from keras_seq.layers.chunked import has_bias
-from keras_seq.layers.core import dot, register
+from keras_seq.layers.core import dot, longer, not_symbolic, register
 
 
 @register
@@ -22,8 +22,7 @@ class ProjectiveAttention(MultiHeadAttention):
     Args:
         num_heads: N.
         slots: into how many the sequence is projected; None leaves it.
-        max_length: of the sequence, needed with slots (on torch 97 or more in models whose length is left open, which
-            Keras tries out with lengths of its own).
+        max_length: of the sequence, needed with slots; on torch see `Learned`.
         features: into how many dimensions query and key heads are projected; None leaves them.
         head_dim, kv_heads, position, dropout, use_bias: see `MultiHeadAttention`.
 
@@ -96,9 +95,9 @@ class ProjectiveAttention(MultiHeadAttention):
 
     def shorten(self, heads, matrix, rule):
         """(B, M, S, H) -> (B, M, slots, H), without masked keys."""
-        length = heads.shape[2]
-        if isinstance(length, int) and length > self.max_length:
-            raise ValueError(f"slots were made for {self.max_length} tokens, got {length}; raise max_length.")
+        not_symbolic(self, heads)
+        if longer(heads, 2, self.max_length):
+            raise ValueError(f"slots were made for {self.max_length} tokens, got {heads.shape[2]}; raise max_length.")
         if rule.key_mask is not None:
             heads = ops.where(ops.cast(rule.key_mask, "bool")[:, None, :, None], heads, ops.zeros((), heads.dtype))
         matrix = ops.take(ops.cast(matrix, heads.dtype), ops.arange(ops.shape(heads)[2], dtype="int32"), axis=0)
@@ -107,6 +106,7 @@ class ProjectiveAttention(MultiHeadAttention):
     def scores(self, q, k):
         if self.features is None:
             return super().scores(q, k)
+        not_symbolic(self, q, k)
         scale = (self.size / self.features) ** 0.5  # queries come divided by sqrt(H)
         a, b = (ops.cast(w, q.dtype) for w in (self.query_features, self.key_features))
         return dot(ops.matmul(q * scale, a), ops.matmul(k, b))

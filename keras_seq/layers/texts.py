@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from keras_seq.layers import embeddings, masks
-from keras_seq.layers.core import Dropout, register
+from keras_seq.layers.core import Dropout, Saved, register
 from keras_seq.layers.embeddings import TokenEmbedding
 from keras_seq.layers.recurrent import RecurrentEncoder
 from keras_seq.layers.transformer import TransformerEncoder
@@ -22,7 +22,7 @@ def stack(over, dtype):
 
 
 @register
-class TextEncoder(keras.layers.Layer):
+class TextEncoder(Saved):
     """Vectors of tokens that know their neighbours: y = over(dropout(E_row(t) + C_form(t))).
 
     What is learned on one task begins another: models that read text have it under the name `encoder`, and
@@ -61,6 +61,7 @@ class TextEncoder(keras.layers.Layer):
 
     def __init__(self, vocab_size, dim, over, dropout=0.0, share=None, forms=None, **kwargs):
         super().__init__(**kwargs)
+        self.autocast = False  # see `TokenEmbedding`
         self.vocab_size, self.dim = vocab_size, dim
         self.share, self.forms = per_token("share", share, vocab_size), per_token("forms", forms, vocab_size)
         dtype, rows = self.dtype_policy, vocab_size if share is None else max(share) + 1
@@ -107,6 +108,7 @@ def per_token(name, table, vocab_size):
 
 def of_each(table, tokens):
     """The numbers that a list has for tokens; the tokens themselves where there is no list."""
+    tokens = embeddings.numbers(tokens)
     if table is None:
         return tokens
     short = "int16" if max(table) < 2**15 else "int32"  # an exported file holds the list
@@ -114,7 +116,7 @@ def of_each(table, tokens):
 
 
 @register
-class PairEmbedding(keras.layers.Layer):
+class PairEmbedding(Saved):
     """A vector for each token and for each pair of neighbours: y_s = E[row(s)] + E[V + h(row(s - 1), row(s))].
 
     There are too many pairs for a vector each: h(a, b) = (k a + b) mod buckets chooses one, in whole numbers that int32
@@ -149,6 +151,7 @@ class PairEmbedding(keras.layers.Layer):
 
     def __init__(self, vocab_size, dim, buckets, share=None, **kwargs):
         super().__init__(**kwargs)
+        self.autocast = False  # see `TokenEmbedding`
         if buckets < 1:
             raise ValueError(f"buckets must be at least 1; got {buckets}.")
         self.share = per_token("share", share, vocab_size)
@@ -186,7 +189,7 @@ ROW = 64  # numbers in a row of the table, at least
 
 
 @register
-class WordPooling(keras.layers.Layer):
+class WordPooling(Saved):
     """One vector for each word of a text that was cut into pieces: the mean of those of its pieces.
 
     y_w = mean of x_s over the pieces s of word w. Words come in their order; after the last one there are zeros.

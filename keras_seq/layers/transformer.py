@@ -37,7 +37,7 @@ class FeedForward(Layer):
     def __init__(self, mlp_dim, activation="relu", dropout=0.0, **kwargs):
         super().__init__(**kwargs)
         self.supports_masking = True
-        self.mlp_dim, self.activation = mlp_dim, activation
+        self.mlp_dim, self.activation = int(mlp_dim), activation
         self.bend = None if activation == "swiglu" else keras.activations.get(activation)
         self.dropout = Dropout(dropout, dtype=self.dtype_policy) if dropout else None
 
@@ -234,7 +234,8 @@ class Stack(Layer):
 
     def build(self, x_shape, context_shape=None):
         self.size = self.head_dim or divide(x_shape[-1], self.num_heads)
-        self.position.build(x_shape, num_heads=self.num_heads, head_dim=self.size)
+        if not self.position.built:  # one may be given to several
+            self.position.build(x_shape, num_heads=self.num_heads, head_dim=self.size)
         for block in self.blocks:
             block.build(x_shape, context_shape)
         if self.norm is not None:
