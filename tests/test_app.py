@@ -17,7 +17,7 @@ import pytest
 
 from keras_seq.app import App, Preview, Run, UserError, result_paths
 from keras_seq.deploy import Limits
-from keras_seq.training import callbacks, store
+from keras_seq.training import callbacks, checkpoint, store
 from tests import toy
 
 ROOT = Path(__file__).parents[1]
