@@ -559,6 +559,23 @@ def test_recurrent_encoder_is_keras_own(cell, both):
         close(one, other)
 
 
+OPTIONS = [
+    {}, {"activation": "relu"}, {"recurrent_activation": "hard_sigmoid"}, {"use_bias": False}, {"unroll": True},
+    {"zero_output_for_mask": True}, {"dropout": 0.5, "seed": 1}, {"recurrent_dropout": 0.5, "seed": 1},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_an_lstm_takes_the_options_of_keras(options, training):
+    ours, theirs = (kind(13, return_sequences=True, **options) for kind in (loops.LSTM, keras.layers.LSTM))
+    for layer in (ours, theirs):
+        layer.build(x().shape)
+    checks.copy_weights(checks.shake(theirs), ours)
+    found, expected = (layer(x(), mask=tokens() != 0, training=training) for layer in (ours, theirs))
+    close(found, expected)
+
+
 def weights_of(layer, direction, i, each):
     """The weights of one direction of one layer, by name; [] where there is none."""
     found = [w for w in layer.weights if f"/{direction}_{i}/" in w.path]

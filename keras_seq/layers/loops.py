@@ -46,13 +46,22 @@ class Loop(keras.layers.RNN):
 class LSTM(keras.layers.LSTM, Loop):
     """`keras.layers.LSTM`, faster on a CPU: same arguments, weights and results.
 
-    For its tanh and sigmoid, with a bias, without dropout of its own. On a GPU it is one kernel of cuDNN. On jax it is
-    not that of Keras, which takes neither masks nor half precision and turns the outputs of `go_backwards` about.
+    For its tanh and sigmoid, with a bias, without dropout of its own; else Keras' own loop. On a GPU it is one kernel
+    of cuDNN. On jax it is not that of Keras, which takes neither masks nor half precision and turns the outputs of
+    `go_backwards` about.
 
     Outputs of steps that a mask leaves out before the first that a row reads mean nothing: zeros, or the first state.
     """
 
+    def is_plain(self):
+        """Whether all is as in the equations above."""
+        activations = (keras.activations.tanh, keras.activations.sigmoid)
+        other = self.dropout or self.recurrent_dropout or self.unroll or self.zero_output_for_mask
+        return self.use_bias and not other and (self.activation, self.recurrent_activation) == activations
+
     def inner_loop(self, sequences, initial_state, mask=None, training=False):
+        if not self.is_plain():
+            return keras.layers.RNN.inner_loop(self, sequences, initial_state, mask, training)
         if kernels.recurs(sequences):
             return self.in_kernel(sequences, *initial_state, mask)
         if keras.backend.backend() == "jax":
