@@ -265,13 +265,18 @@ def films(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("flags", [["--model", "lstm"], ["--causal", "--model", "transformer", "--members", "2"]],
-                         ids=["lstm", "two_live_transformers"])  # fmt: skip
+@pytest.mark.parametrize("flags", [
+    ["--model", "lstm", "--epochs", "6", "--warmup", "5", "--learning-rate", "0.01"],
+    ["--causal", "--model", "transformer", "--members", "2"],
+], ids=["lstm", "two_live_transformers"])  # fmt: skip
 def test_the_app_learns_and_answers(films, tmp_path, capsys, monkeypatch, flags):
     monkeypatch.chdir(tmp_path)
     assert video.APP.run(["train", "--data", str(films), *TINY, *flags]) == 0
     assert video.APP.run(["evaluate"]) == 0
     assert "frame accuracy" in capsys.readouterr().out
+    if "lstm" in flags:
+        test = json.loads((tmp_path / "saved_models/video/metrics.json").read_text())["test"]
+        assert test["frame accuracy"] > 85 > 50 > test["always quiet"]
     assert video.APP.run(["predict", "--all", str(films / "film1.mp4"), "digits:test/3"]) == 0
     out, err = capsys.readouterr()
     assert len(out.splitlines()) == 2
