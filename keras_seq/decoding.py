@@ -311,10 +311,10 @@ def compiled(model, options, jit_compile):
     if variables is None or not (hasattr(model, "start") and hasattr(model, "step")):
         raise ValueError(f"generate expects a model with start, step and variables; got {type(model).__name__}.")
     reference = weakref.ref(model)
-    known, functions = COMPILED.get(model, ([], {}))
-    if list(map(id, known)) != list(map(id, variables)):
+    known, functions = COMPILED.get(model, ((), None))
+    if functions is None or list(map(id, known)) != list(map(id, variables)):
         functions = {}
-    COMPILED[model] = variables, functions
+        COMPILED[model] = variables, functions
 
     def run(inputs, noise):
         return search(reference(), inputs, noise, **dict(options), once=True)
