@@ -16,7 +16,7 @@ import dataclasses
 import sys
 from typing import Literal
 
-from keras_seq.app import App, Data, ExportOptions, Preview, above_zero, below_one, result_paths
+from keras_seq.app import App, Data, ExportOptions, Preview, above_zero, at_least, below_one, result_paths
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,6 +66,9 @@ class Predict:
     beams: int = 4  # width of the beam search; 1 is greedy
     length_penalty: float = 1.0  # above 0 favours longer captions
     maps: str = "attention"  # folder for the pictures of where the model looked; "" makes none
+
+    def __post_init__(self):
+        at_least(1, self, "beams")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,7 +17,7 @@ The first command takes 13 minutes on a CPU core and reaches 1.29 nats a charact
 import dataclasses
 from typing import Literal
 
-from keras_seq.app import App, Data, ExportOptions, Preview, above_zero, below_one
+from keras_seq.app import App, Data, ExportOptions, Preview, above_zero, at_least, below_one
 
 CHARACTERS = {"char": 1, "subword": 4}  # in a token, about
 HELD_OUT = {True: "the last tenth of each text, which also chose the epoch", False: "works that training never saw"}
@@ -63,8 +63,8 @@ class Predict:
     seed: int = 0  # of the draws: the same seed writes the same text
 
     def __post_init__(self):
-        if self.length < 1:
-            raise ValueError(f"expected --length of at least 1, got {self.length}")
+        at_least(1, self, "length")
+        at_least(0, self, "temperature", "top_k")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,7 +17,7 @@ import dataclasses
 import re
 from typing import Literal
 
-from keras_seq.app import App, Data, ExportOptions, Preview, above_zero, below_one
+from keras_seq.app import App, Data, ExportOptions, Preview, above_zero, at_least, below_one
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +57,9 @@ class Config:
 @dataclasses.dataclass(frozen=True)
 class Predict:
     top: int = 5  # fillings of each mask
+
+    def __post_init__(self):
+        at_least(1, self, "top")
 
 
 @dataclasses.dataclass(frozen=True)

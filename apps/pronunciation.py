@@ -18,7 +18,7 @@ import dataclasses
 import re
 from typing import Literal
 
-from keras_seq.app import App, Data, ExportOptions, Preview, above_zero, below_one
+from keras_seq.app import App, Data, ExportOptions, Preview, above_zero, at_least, below_one
 
 PAPERS = {  # word error rates without stress on CMUdict, another draw of the same test: a tenth of the words
     "bi-LSTM with alignments (Yao and Zweig 2015)": 23.55,
@@ -60,6 +60,9 @@ class Predict:
     beams: int = 4  # width of the beam search; 1 is greedy
     length_penalty: float = 0.0  # above 0 favours more phonemes
     results: int = 1  # n-best pronunciations, each after its score
+
+    def __post_init__(self):
+        at_least(1, self, "beams", "results")
 
 
 @dataclasses.dataclass(frozen=True)

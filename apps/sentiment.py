@@ -23,7 +23,7 @@ import os
 import sys
 from typing import Literal
 
-from keras_seq.app import App, Data, ExportOptions, Preview, above_zero, below_one
+from keras_seq.app import App, Data, ExportOptions, Preview, above_zero, at_least, below_one
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,8 +129,7 @@ def of_table(config):
     from keras_seq.data import labels as kinds
     from keras_seq.data import read_rows, some, split_rows
 
-    if config.test < 1:
-        raise ValueError(f"expected --test of at least 1, got {config.test}: as many are held out for validation")
+    at_least(1, config, "test")
     rows = read_rows(config.data, [config.text_column, config.label_column])
     labels = kinds.describe_labels(rows, config.task)
     values = kinds.read_labels(rows, labels)

@@ -19,7 +19,7 @@ import functools
 import sys
 from typing import Literal
 
-from keras_seq.app import App, Data, ExportOptions, Preview, above_zero, below_one, result_paths
+from keras_seq.app import App, Data, ExportOptions, Preview, above_zero, at_least, below_one, result_paths
 
 OFTEN = 10  # times: a word that training says as often can be a token
 
@@ -75,6 +75,9 @@ class Config:
 class Predict:
     beams: int = 8  # width of the beam search; 1 is greedy
     pictures: str = "heard"  # folder for a picture of each sound: its spectrogram, and when what was heard; "" for none
+
+    def __post_init__(self):
+        at_least(1, self, "beams")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,7 +14,7 @@ tells its BLEU and chrF on sentences it has never seen, and exports files that r
 import dataclasses
 from typing import Literal
 
-from keras_seq.app import App, Data, ExportOptions, Preview, above_zero, below_one
+from keras_seq.app import App, Data, ExportOptions, Preview, above_zero, at_least, below_one
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +59,10 @@ class Predict:
     results: int = 1  # n-best translations or samples, each after its score
     seed: int = 0  # of the draws
 
+    def __post_init__(self):
+        at_least(1, self, "beams", "results")
+        at_least(0, self, "temperature", "top_k")
+
 
 @dataclasses.dataclass(frozen=True)
 class Export(ExportOptions):
@@ -75,8 +79,7 @@ def data(config):
     from keras_seq.data import Tokenizer, read_pairs, references, split_pairs
 
     if config.data:
-        if config.test < 1:
-            raise ValueError(f"expected --test of at least 1, got {config.test}: as many are held out for validation")
+        at_least(1, config, "test")
         pairs = read_pairs(config.data)
         split = split_pairs(pairs, valid=min(config.test, 2000), test=config.test)
         train, valid, test, notes = split.train, split.valid, split.test, pairs.notes + split.notes

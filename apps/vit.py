@@ -17,7 +17,7 @@ import dataclasses
 import sys
 from typing import Literal
 
-from keras_seq.app import App, Data, ExportOptions, Preview, above_zero, below_one, result_paths
+from keras_seq.app import App, Data, ExportOptions, Preview, above_zero, at_least, below_one, result_paths
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,8 +55,7 @@ class Config:
     def __post_init__(self):
         above_zero(self, "size", "patch", "dim", "layers", "heads", "mlp_dim", "batch_size", "learning_rate")
         below_one(self, "dropout", "label_smoothing")
-        if self.mixup < 0:
-            raise ValueError(f"expected --mixup of at least 0, got {self.mixup}: 0.2 is usual")
+        at_least(0, self, "mixup")
         if self.stem != "none" and self.patch % 2:
             raise ValueError(f"expected an even --patch after the stem of convolutions, got {self.patch}: or --stem none")
         if self.size % self.patch or self.dim % self.heads:
@@ -69,6 +68,9 @@ class Predict:
     top: int = 1  # labels to print of each picture, with their probabilities
     negative: bool = False  # the pictures are light on black, as those of MNIST and its kin are handed out
     maps: str = "attention"  # folder for the pictures of where the model looked; "" makes none
+
+    def __post_init__(self):
+        at_least(1, self, "top")
 
 
 @dataclasses.dataclass(frozen=True)

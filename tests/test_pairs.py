@@ -155,7 +155,7 @@ def test_pairs_that_all_share_their_right_side_are_told():
 def test_a_split_without_a_test_is_told(tmp_path):
     path = tmp_path / "a.tsv"
     path.write_text("".join(f"line {'y' * n}\tligne {'y' * n}\n" for n in range(30)))
-    with pytest.raises(ValueError, match="expected --test of at least 1, got 0: as many are held out for validation"):
+    with pytest.raises(ValueError, match="expected --test of at least 1, got 0"):
         translation.data(translation.Config(data=str(path), test=0))
 
 

@@ -144,7 +144,7 @@ def test_what_a_user_does_wrong_is_one_line(folder, capsys):
     for flags, message in [
         (["--text-column", "body"], "line 1: expected the column 'body', got no such column; the columns are num,"),
         (["--label-column", "label", "--task", "regression"], "line 2: expected a number"),
-        (["--test", "0"], "expected --test of at least 1, got 0: as many are held out for validation"),
+        (["--test", "0"], "expected --test of at least 1, got 0"),
         (["--label-column", "text"], "expected at least 2 classes with some rows each, got 240 different labels"),
     ]:
         assert APP.run(["train", "--data", str(path), "--output", str(folder / "none"), *flags]) == 2

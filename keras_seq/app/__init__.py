@@ -1,7 +1,7 @@
 """The driver of every app: `App`, and what an app's functions give it."""
 
 from keras_seq.app.app import App, Block, Data, Preview, Run, Trained
-from keras_seq.app.cli import UserError, above_zero, below_one
+from keras_seq.app.cli import UserError, above_zero, at_least, below_one
 from keras_seq.app.options import ExportOptions
 from keras_seq.app.results import result_paths
 
@@ -15,6 +15,7 @@ __all__ = [
     "Trained",
     "UserError",
     "above_zero",
+    "at_least",
     "below_one",
     "result_paths",
 ]

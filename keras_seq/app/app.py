@@ -28,7 +28,7 @@ import sys
 from pathlib import Path
 from typing import Literal
 
-from keras_seq.app.cli import UserError, one_line_errors
+from keras_seq.app.cli import UserError, at_least, one_line_errors
 from keras_seq.training import store
 
 MAX_TEST_BYTES = 20_000_000  # larger test sets are not copied beside the model: `evaluate` reads the data again
@@ -86,9 +86,8 @@ class Run:
     mixed_precision: bool | None = None  # train in bfloat16, weights in float32 (none: where the hardware is fast)
 
     def __post_init__(self):
-        for name, least in {"epochs": 1, "steps": 0, "minutes": 0, "patience": 0, "seed": 0}.items():
-            if getattr(self, name) < least:
-                raise UserError(f"expected --{name} of at least {least}, got {getattr(self, name)}")
+        at_least(1, self, "epochs")
+        at_least(0, self, "steps", "minutes", "patience", "seed")
 
 
 @dataclasses.dataclass

@@ -56,6 +56,14 @@ def above_zero(options, *names: str) -> None:
             raise UserError(f"expected {as_option(name)} above 0, got {value}")
 
 
+def at_least(least, options, *names: str) -> None:
+    """Raises UserError for a flag, by its field's name, whose number is lower."""
+    for name in names:
+        value = getattr(options, name)
+        if not value >= least:
+            raise UserError(f"expected {as_option(name)} of at least {least}, got {value}")
+
+
 def below_one(options, *names: str) -> None:
     """Raises UserError for a flag, by its field's name, that is no share from 0 to below 1."""
     for name in names:

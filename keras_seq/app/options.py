@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from keras_seq.app.cli import as_option
+from keras_seq.app.cli import at_least
 from keras_seq.deploy.limits import Limits, check_formats
 
 
@@ -32,9 +32,7 @@ class ExportOptions:
         check_formats(self.names())
         if not 0 <= self.agreement <= 100:
             raise ValueError(f"expected --agreement from 0 to 100, got {self.agreement}")
-        for name in ("tolerance", "tolerance_int4", "kl", "kl_int4"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"expected {as_option(name)} of at least 0, got {getattr(self, name)}")
+        at_least(0, self, "tolerance", "tolerance_int4", "kl", "kl_int4")
 
     def names(self):
         """The formats, each once."""
