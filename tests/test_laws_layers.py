@@ -189,9 +189,9 @@ OBJECTS = {
     "encoder": (lambda **k: layers.TransformerEncoder(2, 3, 13, layers.Learned(97), activation=cube, **k), [x()]),
     "encoder_own": (lambda **k: layers.TransformerEncoder(2, 3, 13, parity(), **k), [x()]),
     "decoder": (lambda **k: layers.TransformerDecoder(2, 2, 13, parity(), **k), [x(), x(S)]),
-    "recurrent_decoder": (
+    "recurrent_decoder_heads": (
         lambda **k: layers.RecurrentDecoder(
-            12, attention={"name": "multi_head", "num_heads": 2, "position": layers.Rotary()}, **k
+            12, attention={"name": "multi_head", "num_heads": 2, "position": layers.Position()}, **k
         ),
         [x(), x(S, E)],
     ),
@@ -620,6 +620,28 @@ def test_a_block_is_the_equation_of_its_paper(norm_first):
         (lambda: layers.RecurrentDecoder(13, attention="hard")(x(), x(S)), "additive"),
         (lambda: layers.TransformerEncoder(1, 5, 13)(x()), "multiple of num_heads"),
         (lambda: RecurrentSeq2Seq(23, units=13), "even"),
+        (
+            lambda: layers.RecurrentDecoder(12, attention={"name": "multi_head", "num_heads": 2, "position": "rotary"}),
+            "positions",
+        ),
+        (lambda: layers.TransformerEncoder(0, 3, 13), "num_layers must be at least 1; got 0"),
+        (lambda: TransformerSeq2Seq(23, 12, num_layers=-1), "num_layers must be at least 1; got -1"),
+        (lambda: layers.RecurrentEncoder(13, 0), "num_layers"),
+        (lambda: layers.RecurrentDecoder(13, 0), "num_layers"),
+        (lambda: layers.MultiHeadAttention(0), "num_heads"),
+        (lambda: layers.MultiHeadAttention(4, kv_heads=0), "kv_heads"),
+        (lambda: layers.MultiHeadAttention(4, head_dim=-3), "head_dim"),
+        (lambda: layers.AdditiveAttention(0), "units"),
+        (lambda: layers.ProjectiveAttention(3, features=0), "features"),
+        (lambda: layers.StridedAttention(3, 2, stride=0, reach=1), "stride"),
+        (lambda: layers.RandomAttention(3, 2, count=0), "count"),
+        (lambda: layers.FeedForward(0), "mlp_dim"),
+        (lambda: layers.TokenEmbedding(0, 13), "vocab_size"),
+        (lambda: layers.TokenEmbedding(23, 0), "dim"),
+        (lambda: layers.PatchEmbedding(0), "dim"),
+        (lambda: layers.FrameEmbedding(0, 3), "dim"),
+        (lambda: layers.Learned(0), "max_length"),
+        (lambda: layers.Sinusoidal2D(0), "columns"),
     ],
 )
 def test_what_cannot_be_is_said(make, says):

@@ -7,7 +7,7 @@ import keras
 from keras import ops
 
 from keras_seq.layers import chunked, masks, positions
-from keras_seq.layers.core import Dropout, Layer, Linear, dot, not_symbolic, register
+from keras_seq.layers.core import Dropout, Layer, Linear, at_least_one, dot, not_symbolic, register, wide
 
 MASKED = -1e9  # finite, so that no arithmetic on a masked score gives NaN; exp() of it is exactly 0 in float32
 
@@ -193,8 +193,9 @@ class MultiHeadAttention(Attention):
             once, and so do calls that return the weights.
 
     Raises:
-        ValueError: if D is not divisible by num_heads while head_dim is left out, or num_heads not by kv_heads; with
-            chunk, for dropout, for an attention_mask, and for a position whose gradient is unknown there.
+        ValueError: for sizes below 1; if D is not divisible by num_heads while head_dim is left out, or num_heads not
+            by kv_heads; with chunk, for dropout, for an attention_mask, and for a position whose gradient is unknown
+            there.
 
     Reference: Vaswani et al. 2017; grouped queries: Ainslie et al. 2023; chunks: Rabe and Staats 2021.
 
@@ -212,6 +213,7 @@ class MultiHeadAttention(Attention):
         self, num_heads, head_dim=None, kv_heads=None, position=None, dropout=0.0, use_bias=True, chunk=None, **kwargs
     ):  # fmt: skip
         super().__init__(position, dropout, **kwargs)
+        at_least_one(num_heads=num_heads, head_dim=head_dim, kv_heads=kv_heads)
         self.chunk = chunk
         if chunk is not None:
             chunked.check(chunk, dropout, self.position)
@@ -321,6 +323,7 @@ class AdditiveAttention(Attention):
 
     def __init__(self, units=None, position=None, dropout=0.0, **kwargs):
         super().__init__(position, dropout, **kwargs)
+        at_least_one(units=units)
         self.units = units
 
     def build(self, x_shape, context_shape=None):

@@ -64,6 +64,13 @@ class Layer(Saved):
         return keras.Operation.compute_output_spec(self, *args, **kwargs)  # not by the shape alone, as Keras would
 
 
+def at_least_one(**sizes):
+    """Refuses numbers of 0 and below; None is a size that is left out."""
+    for name, size in sizes.items():
+        if size is not None and size < 1:
+            raise ValueError(f"{name} must be at least 1; got {size}.")
+
+
 def not_symbolic(layer, *tensors):
     """Refuses symbols where weights are read outside a call: a functional model would keep the numbers of today."""
     if any(isinstance(x, keras.KerasTensor) for x in tensors):

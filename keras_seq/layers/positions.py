@@ -8,7 +8,7 @@ import numpy as np
 from keras import ops
 
 from keras_seq import kernels
-from keras_seq.layers.core import Saved, longer, not_symbolic, read, register, wide
+from keras_seq.layers.core import Saved, at_least_one, longer, not_symbolic, read, register, wide
 
 
 def small():
@@ -107,6 +107,7 @@ class Learned(Position):
 
     def __init__(self, max_length, **kwargs):
         super().__init__(**kwargs)
+        at_least_one(max_length=max_length)
         self.max_length = max_length
 
     def build(self, x_shape, num_heads=1, head_dim=None):
@@ -126,6 +127,7 @@ class Grid(Position):
 
     def __init__(self, columns, **kwargs):
         super().__init__(**kwargs)
+        at_least_one(columns=columns)
         self.columns = columns
 
     def places(self, pos):

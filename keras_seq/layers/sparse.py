@@ -11,7 +11,7 @@ from keras import ops
 
 from keras_seq.layers import masks
 from keras_seq.layers.attention import MultiHeadAttention, Rule, attend, rule_only
-from keras_seq.layers.core import dot, register
+from keras_seq.layers.core import at_least_one, dot, register
 from keras_seq.layers.projective import ProjectiveAttention
 
 FAR = 2**30  # a window that every distance is inside of
@@ -286,6 +286,7 @@ class StridedAttention(SparseAttention):
     """
 
     def __init__(self, num_heads, block, stride, reach, **kwargs):
+        at_least_one(stride=stride)
         super().__init__(num_heads, block, [{"name": "strided", "stride": stride, "reach": reach}], **kwargs)
 
 
@@ -314,6 +315,7 @@ class RandomAttention(SparseAttention):
     """
 
     def __init__(self, num_heads, block, count=1, seed=0, **kwargs):
+        at_least_one(count=count)
         super().__init__(num_heads, block, [{"name": "random", "count": count, "seed": seed}], **kwargs)
 
 
