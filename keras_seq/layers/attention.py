@@ -15,7 +15,7 @@ MASKED = -1e9  # finite, so that no arithmetic on a masked score gives NaN; exp(
 def attend(scores, values, mask=None, bias=None, dropout=None):
     """The one softmax of the package: weights = softmax(scores + bias) where mask, output = weights · values.
 
-    Computed in float32 whatever the inputs are. A query with nothing to attend to gets zeros.
+    Computed in float32 at least. A query with nothing to attend to gets zeros.
 
     Args:
         scores: (B, N, T, S).
@@ -36,11 +36,11 @@ def attend(scores, values, mask=None, bias=None, dropout=None):
     >>> np.array(weights)[0, 0].tolist()
     [[0.5, 0.5, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]]
     """
-    scores = ops.cast(scores, "float32")
+    scores = wide(scores)
     if bias is not None:
-        scores = scores + ops.cast(bias, "float32")
-    if mask is not None:
-        scores = scores + ops.where(mask, 0.0, MASKED)  # the same for all layers of a stack: computed once
+        scores = scores + ops.cast(bias, scores.dtype)
+    if mask is not None:  # what is added is the same for all layers of a stack: computed once
+        scores = scores + ops.where(mask, ops.zeros((), scores.dtype), ops.cast(MASKED, scores.dtype))
     alone = scores.shape[-1] == 1  # of one key, the softmax is 1; Keras warns of it
     weights = ops.cast(ops.ones_like(scores) if alone else ops.softmax(scores, axis=-1), values.dtype)
     y = ops.matmul(weights if dropout is None else dropout(weights), values)
