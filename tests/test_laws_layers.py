@@ -665,6 +665,14 @@ def test_a_model_keeps_its_config(name):
 
 
 @every_model
+def test_a_model_has_a_summary(name):
+    lines = []
+    SEQ2SEQ[name]().summary(print_fn=lambda line, **_: lines.append(line))
+    decoder = next(line for line in "".join(lines).splitlines() if "Decoder" in line)
+    assert f"(None, None, {12 if name == 'transformer' else 14})" in decoder
+
+
+@every_model
 def test_weights_load_into_a_fresh_model(name, tmp_path):
     model, twin = checks.shake(SEQ2SEQ[name]()), SEQ2SEQ[name]()
     model.save_weights(tmp_path / "model.weights.h5")
