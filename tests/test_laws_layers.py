@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_seq import layers
+from keras_seq import layers, models
 from keras_seq.layers import core, loops
 from keras_seq.models import RecurrentSeq2Seq, TransformerSeq2Seq
 from tests import checks
@@ -670,6 +670,31 @@ def test_a_model_has_a_summary(name):
     SEQ2SEQ[name]().summary(print_fn=lambda line, **_: lines.append(line))
     decoder = next(line for line in "".join(lines).splitlines() if "Decoder" in line)
     assert f"(None, None, {12 if name == 'transformer' else 14})" in decoder
+
+
+# name: a function that makes a model of a position with weights
+WITH_POSITION = {
+    "seq2seq": (lambda p: TransformerSeq2Seq(23, D, 2, 1, 13, position=p), seq2seq_inputs()),
+    "language": (lambda p: models.TransformerLanguageModel(23, D, 2, 1, 13, position=p), {"target": tokens()}),
+    "classifier": (
+        lambda p: models.TransformerClassifier(23, 3, D, num_heads=2, num_layers=1, mlp_dim=13, position=p), tokens(),
+    ),
+    "tagger": (
+        lambda p: models.TransformerTagger(3, layers.TokenEmbedding(23, D), num_heads=2, num_layers=1, mlp_dim=13,
+                                           position=p),
+        tokens(),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WITH_POSITION)
+def test_a_model_given_a_position_is_saved_and_cloned(name, tmp_path):
+    make, inputs = WITH_POSITION[name]
+    model = checks.shake(make(layers.Learned(97)))
+    whole = checks.call(model, inputs)
+    model.save(tmp_path / "model.keras")
+    close(checks.call(keras.models.load_model(tmp_path / "model.keras"), inputs), whole, 1e-6)
+    close(checks.call(checks.copy_weights(model, keras.models.clone_model(model)), inputs), whole, 1e-6)
 
 
 @every_model
