@@ -525,6 +525,15 @@ def test_tokens_may_be_floats(name):
     close(checks.shake(model)(ids.astype("float32")), model.layers[0](ids))
 
 
+@pytest.mark.parametrize("name", TOKENS)
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "int64"])
+def test_tokens_may_be_integers_of_any_kind(name, dtype):
+    layer, ids = TOKENS[name](), np.array([[91, 96, 115, 0, 0]], "int32")
+    layer(ids)
+    checks.shake(layer)
+    close(layer(ids.astype(dtype)), layer(ids), 0)
+
+
 @pytest.mark.parametrize("activation", ["relu", "swiglu"])
 def test_feed_forward_is_its_formula(activation):
     layer = checks.shake_built(layers.FeedForward(13, activation), x())

@@ -10,8 +10,9 @@ from keras_seq.layers.core import Layer, Linear, Saved, at_least_one, product, r
 
 
 def numbers(tokens):
-    """Tokens as integers: Keras hands over floats where no Input says what they are."""
-    return tokens if "int" in keras.backend.standardize_dtype(tokens.dtype) else ops.cast(tokens, "int32")
+    """Tokens as integers that no sum overflows: Keras hands over floats where no Input says what they are."""
+    whole = keras.backend.standardize_dtype(tokens.dtype) in ("int32", "int64")
+    return tokens if whole else ops.cast(tokens, "int32")
 
 
 def lookup(table, tokens, dtype, factor=None):
