@@ -163,6 +163,8 @@ class SparseAttention(MultiHeadAttention):
 
     def attend_blocks(self, q, kv, rule, pos):
         """Self-attention heads (B, N, T, H) at positions (b, T) -> (B, N, T, H)."""
+        if 0 in q.shape:
+            return ops.zeros_like(q)
         batch, heads, length, size = ops.shape(q)
         n = count(length, self.block)
         index, windows = self.blocks(n, rule.causal)
