@@ -323,6 +323,9 @@ class Relative(Position):
         return ops.einsum("bnth,btsh->bnts", q, r)
 
 
+ROUND = 1 + 4e-7  # a compiler may divide a little less exactly, and a step may begin at a whole number
+
+
 def bucket(delta, num_buckets=32, max_distance=128, bidirectional=True):
     """Number the distances delta = k_pos - q_pos: near ones exactly, far ones in logarithmic steps (T5).
 
@@ -344,7 +347,7 @@ def bucket(delta, num_buckets=32, max_distance=128, bidirectional=True):
     away = ops.abs(delta) if bidirectional else ops.maximum(-delta, 0)
     exact = num_buckets // 2
     ratio = ops.log(ops.cast(ops.maximum(away, exact), "float32") / exact) / math.log(max_distance / exact)
-    far = exact + ops.cast(ratio * (num_buckets - exact), "int32")
+    far = exact + ops.cast(ratio * ((num_buckets - exact) * ROUND), "int32")
     return offset + ops.where(away < exact, away, ops.minimum(far, num_buckets - 1))
 
 
