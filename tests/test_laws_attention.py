@@ -111,6 +111,33 @@ def test_an_empty_row_has_no_gradient_and_no_nan():
     assert not slope[~np.broadcast_to(mask, slope.shape)].any()
 
 
+@pytest.mark.parametrize("floatx", ["float16", "float64"])
+def test_the_softmax_is_as_wide_as_the_scores_whatever_keras_takes_for_floats(floatx):
+    """An empty row has no NaN in its gradient, although in float16 the number of a masked score is not finite."""
+    scores, values, mask = normal(B, N, T, S), ops.convert_to_tensor(normal(B, N, S, H)), some_mask()[:, None]
+    mask[:, :, 2] = False
+    expected = checks.gradient(lambda scores: attend(scores, values, mask)[0], scores)
+    keras.config.set_floatx(floatx)
+    try:
+        close(checks.gradient(lambda scores: attend(scores, values, mask)[0], scores), expected, 1e-6)
+    finally:
+        keras.config.set_floatx("float32")
+
+
+@pytest.mark.tensorflow  # elsewhere float64 is float32 in places of Keras
+def test_attention_in_float64_is_exact():
+    x = np.random.default_rng(0).normal(size=(B, T, 8))
+    layer = layers.MultiHeadAttention(2, position="relative_bias", dtype="float64")
+    y = checks.shake_built(layer, x)(x, causal=True)
+    q, kv = (keras.tree.map_structure(ops.convert_to_numpy, part) for part in layer.heads(ops.convert_to_tensor(x)))
+    bias = ops.convert_to_numpy(layer.position.bias(None, arange(T), arange(T)))
+    scores = q @ kv["k"].swapaxes(2, 3) + bias
+    heads, _ = checks.attention_in_numpy(scores, kv["v"], np.tri(T, dtype=bool))
+    kernel, bias = map(ops.convert_to_numpy, layer.out.weights)
+    expected = heads.swapaxes(1, 2).reshape(B, T, 8) @ kernel + bias
+    np.testing.assert_allclose(ops.convert_to_numpy(y), expected, rtol=1e-12)
+
+
 # ---------- every kind ----------
 
 

@@ -129,6 +129,13 @@ def test_a_row_with_nothing_to_attend_to_gives_zeros_and_no_slope():
     assert np.isfinite(slope).all()
 
 
+def test_no_rows_and_no_tokens():
+    layer = layers.MultiHeadAttention(N, chunk=CHUNK)
+    layer(normal(B, T, D))
+    for size in ((0, T), (B, 0)):
+        assert tuple(layer(np.zeros((*size, D), "float32"), causal=True).shape) == (*size, D)
+
+
 def test_weights_on_request_and_short_inputs_take_the_plain_path():
     x = normal(B, T, D)
     chunked, plain = twins(x)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_seq import layers
+from keras_seq import layers, models
 from keras_seq.layers import core, loops
 from keras_seq.models import RecurrentSeq2Seq, TransformerSeq2Seq
 from tests import checks
@@ -189,9 +189,9 @@ OBJECTS = {
     "encoder": (lambda **k: layers.TransformerEncoder(2, 3, 13, layers.Learned(97), activation=cube, **k), [x()]),
     "encoder_own": (lambda **k: layers.TransformerEncoder(2, 3, 13, parity(), **k), [x()]),
     "decoder": (lambda **k: layers.TransformerDecoder(2, 2, 13, parity(), **k), [x(), x(S)]),
-    "recurrent_decoder": (
+    "recurrent_decoder_heads": (
         lambda **k: layers.RecurrentDecoder(
-            12, attention={"name": "multi_head", "num_heads": 2, "position": layers.Rotary()}, **k
+            12, attention={"name": "multi_head", "num_heads": 2, "position": layers.Position()}, **k
         ),
         [x(), x(S, E)],
     ),
@@ -525,6 +525,15 @@ def test_tokens_may_be_floats(name):
     close(checks.shake(model)(ids.astype("float32")), model.layers[0](ids))
 
 
+@pytest.mark.parametrize("name", TOKENS)
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "int64"])
+def test_tokens_may_be_integers_of_any_kind(name, dtype):
+    layer, ids = TOKENS[name](), np.array([[91, 96, 115, 0, 0]], "int32")
+    layer(ids)
+    checks.shake(layer)
+    close(layer(ids.astype(dtype)), layer(ids), 0)
+
+
 @pytest.mark.parametrize("activation", ["relu", "swiglu"])
 def test_feed_forward_is_its_formula(activation):
     layer = checks.shake_built(layers.FeedForward(13, activation), x())
@@ -620,6 +629,28 @@ def test_a_block_is_the_equation_of_its_paper(norm_first):
         (lambda: layers.RecurrentDecoder(13, attention="hard")(x(), x(S)), "additive"),
         (lambda: layers.TransformerEncoder(1, 5, 13)(x()), "multiple of num_heads"),
         (lambda: RecurrentSeq2Seq(23, units=13), "even"),
+        (
+            lambda: layers.RecurrentDecoder(12, attention={"name": "multi_head", "num_heads": 2, "position": "rotary"}),
+            "positions",
+        ),
+        (lambda: layers.TransformerEncoder(0, 3, 13), "num_layers must be at least 1; got 0"),
+        (lambda: TransformerSeq2Seq(23, 12, num_layers=-1), "num_layers must be at least 1; got -1"),
+        (lambda: layers.RecurrentEncoder(13, 0), "num_layers"),
+        (lambda: layers.RecurrentDecoder(13, 0), "num_layers"),
+        (lambda: layers.MultiHeadAttention(0), "num_heads"),
+        (lambda: layers.MultiHeadAttention(4, kv_heads=0), "kv_heads"),
+        (lambda: layers.MultiHeadAttention(4, head_dim=-3), "head_dim"),
+        (lambda: layers.AdditiveAttention(0), "units"),
+        (lambda: layers.ProjectiveAttention(3, features=0), "features"),
+        (lambda: layers.StridedAttention(3, 2, stride=0, reach=1), "stride"),
+        (lambda: layers.RandomAttention(3, 2, count=0), "count"),
+        (lambda: layers.FeedForward(0), "mlp_dim"),
+        (lambda: layers.TokenEmbedding(0, 13), "vocab_size"),
+        (lambda: layers.TokenEmbedding(23, 0), "dim"),
+        (lambda: layers.PatchEmbedding(0), "dim"),
+        (lambda: layers.FrameEmbedding(0, 3), "dim"),
+        (lambda: layers.Learned(0), "max_length"),
+        (lambda: layers.Sinusoidal2D(0), "columns"),
     ],
 )
 def test_what_cannot_be_is_said(make, says):
@@ -640,6 +671,39 @@ def test_a_model_keeps_its_config(name):
     assert [w.shape for w in twin.weights] == [w.shape for w in model.weights]
     checks.shake(model)
     close(checks.copy_weights(model, twin)(seq2seq_inputs()), model(seq2seq_inputs()), 1e-6)
+
+
+@every_model
+def test_a_model_has_a_summary(name):
+    lines = []
+    SEQ2SEQ[name]().summary(print_fn=lambda line, **_: lines.append(line))
+    decoder = next(line for line in "".join(lines).splitlines() if "Decoder" in line)
+    assert f"(None, None, {12 if name == 'transformer' else 14})" in decoder
+
+
+# name: a function that makes a model of a position with weights
+WITH_POSITION = {
+    "seq2seq": (lambda p: TransformerSeq2Seq(23, D, 2, 1, 13, position=p), seq2seq_inputs()),
+    "language": (lambda p: models.TransformerLanguageModel(23, D, 2, 1, 13, position=p), {"target": tokens()}),
+    "classifier": (
+        lambda p: models.TransformerClassifier(23, 3, D, num_heads=2, num_layers=1, mlp_dim=13, position=p), tokens(),
+    ),
+    "tagger": (
+        lambda p: models.TransformerTagger(3, layers.TokenEmbedding(23, D), num_heads=2, num_layers=1, mlp_dim=13,
+                                           position=p),
+        tokens(),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WITH_POSITION)
+def test_a_model_given_a_position_is_saved_and_cloned(name, tmp_path):
+    make, inputs = WITH_POSITION[name]
+    model = checks.shake(make(layers.Learned(97)))
+    whole = checks.call(model, inputs)
+    model.save(tmp_path / "model.keras")
+    close(checks.call(keras.models.load_model(tmp_path / "model.keras"), inputs), whole, 1e-6)
+    close(checks.call(checks.copy_weights(model, keras.models.clone_model(model)), inputs), whole, 1e-6)
 
 
 @every_model

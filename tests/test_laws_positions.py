@@ -168,6 +168,21 @@ def test_bucket_is_the_table_of_the_t5_paper():
     np.testing.assert_array_equal(array(positions.bucket(away))[1:], np.array(T5[1:]) + 16)
 
 
+@pytest.mark.parametrize(("num_buckets", "away", "expected"), [(4, 20, 3), (64, 40, 48)])
+def test_a_step_that_begins_at_a_whole_number_begins_there(num_buckets, away, expected):
+    """Of 2 and 32 buckets to 200 and 50, from 2 and 32 on: 2 * 10 is half the way to 200, 40 half of that to 50."""
+    limit = {4: 200, 64: 50}[num_buckets]
+
+    def buckets(delta):
+        return positions.bucket(delta, num_buckets, limit, bidirectional=False)
+
+    if checks.BACKEND == "jax":  # as in `fit`
+        import jax
+
+        buckets = jax.jit(buckets)
+    assert array(buckets(-arange(away + 1)))[0, away] == expected
+
+
 def test_bucket_of_one_direction_spends_all_buckets_on_the_past():
     away = np.arange(200, dtype="int32")
     past = array(positions.bucket(-away, bidirectional=False))

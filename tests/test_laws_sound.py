@@ -56,6 +56,13 @@ def test_a_spectrogram_has_the_shape_it_promises_and_says_what_is_too_short():
         layers.LogMel(rate=10)
 
 
+def test_a_sound_of_open_length_goes_into_a_model():
+    layer, wave = layers.LogMel(bands=11, rate=RATE, window=0.032, hop=0.016), keras.Input((None,))
+    model = keras.Model(wave, layer(wave))
+    assert model.output_shape == (None, None, 11)
+    close(model.predict(sound(), verbose=0), layer(sound()))
+
+
 @pytest.mark.parametrize("size", [1, 255, 256, 257, 701])
 def test_samples_count_up_to_the_length(size):
     length = np.array([0, 1, min(size, 255), min(size, 256), size], "int32")

@@ -129,6 +129,15 @@ def test_a_row_with_nothing_to_attend_to_gives_zeros():
         assert y[1].any(-1).all()
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_rows_and_no_tokens(kind):
+    layer = KINDS[kind]()
+    layer(tensor(B, T, D))
+    for size in ((0, T), (B, 0)):
+        keep = np.ones(size, bool)
+        assert tuple(layer(np.zeros((*size, D), "float32"), x_mask=keep).shape) == (*size, D)
+
+
 @given(st.integers(1, 17), st.integers(2, 7), st.integers(1, 11), st.booleans())
 def test_any_length_any_block_any_window(length, block, window, causal):
     """In numbers: with q = k = 0 and values that are one-hot, outputs are the weights, uniform over what is seen."""

@@ -7,7 +7,7 @@ import keras
 from keras import ops
 
 from keras_seq.layers import chunked, masks, positions
-from keras_seq.layers.core import Dropout, Layer, Linear, dot, not_symbolic, register
+from keras_seq.layers.core import Dropout, Layer, Linear, at_least_one, dot, not_symbolic, register, wide
 
 MASKED = -1e9  # finite, so that no arithmetic on a masked score gives NaN; exp() of it is exactly 0 in float32
 
@@ -15,7 +15,7 @@ MASKED = -1e9  # finite, so that no arithmetic on a masked score gives NaN; exp(
 def attend(scores, values, mask=None, bias=None, dropout=None):
     """The one softmax of the package: weights = softmax(scores + bias) where mask, output = weights · values.
 
-    Computed in float32 whatever the inputs are. A query with nothing to attend to gets zeros.
+    Computed in float32 at least. A query with nothing to attend to gets zeros.
 
     Args:
         scores: (B, N, T, S).
@@ -36,11 +36,11 @@ def attend(scores, values, mask=None, bias=None, dropout=None):
     >>> np.array(weights)[0, 0].tolist()
     [[0.5, 0.5, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]]
     """
-    scores = ops.cast(scores, "float32")
+    scores = wide(scores)
     if bias is not None:
-        scores = scores + ops.cast(bias, "float32")
-    if mask is not None:
-        scores = scores + ops.where(mask, 0.0, MASKED)  # the same for all layers of a stack: computed once
+        scores = scores + ops.cast(bias, scores.dtype)
+    if mask is not None:  # what is added is the same for all layers of a stack: computed once
+        scores = scores + ops.where(mask, ops.zeros((), scores.dtype), ops.cast(MASKED, scores.dtype))
     alone = scores.shape[-1] == 1  # of one key, the softmax is 1; Keras warns of it
     weights = ops.cast(ops.ones_like(scores) if alone else ops.softmax(scores, axis=-1), values.dtype)
     y = ops.matmul(weights if dropout is None else dropout(weights), values)
@@ -193,8 +193,9 @@ class MultiHeadAttention(Attention):
             once, and so do calls that return the weights.
 
     Raises:
-        ValueError: if D is not divisible by num_heads while head_dim is left out, or num_heads not by kv_heads; with
-            chunk, for dropout, for an attention_mask, and for a position whose gradient is unknown there.
+        ValueError: for sizes below 1; if D is not divisible by num_heads while head_dim is left out, or num_heads not
+            by kv_heads; with chunk, for dropout, for an attention_mask, and for a position whose gradient is unknown
+            there.
 
     Reference: Vaswani et al. 2017; grouped queries: Ainslie et al. 2023; chunks: Rabe and Staats 2021.
 
@@ -212,6 +213,7 @@ class MultiHeadAttention(Attention):
         self, num_heads, head_dim=None, kv_heads=None, position=None, dropout=0.0, use_bias=True, chunk=None, **kwargs
     ):  # fmt: skip
         super().__init__(position, dropout, **kwargs)
+        at_least_one(num_heads=num_heads, head_dim=head_dim, kv_heads=kv_heads)
         self.chunk = chunk
         if chunk is not None:
             chunked.check(chunk, dropout, self.position)
@@ -321,6 +323,7 @@ class AdditiveAttention(Attention):
 
     def __init__(self, units=None, position=None, dropout=0.0, **kwargs):
         super().__init__(position, dropout, **kwargs)
+        at_least_one(units=units)
         self.units = units
 
     def build(self, x_shape, context_shape=None):

@@ -39,6 +39,8 @@ def attend_in_chunks(attend, q, kv, rule, position, q_pos, k_pos, size):
 
     Reference: Rabe and Staats 2021.
     """
+    if 0 in q.shape:
+        return ops.zeros_like(q)
     if kernels.flashes(q.dtype, q.shape[-1] + (rule.key_mask is not None)) and can_flash(rule, position):
         return flash(q, kv["k"], kv["v"], rule.causal, rule.key_mask)
     length = q.shape[2]

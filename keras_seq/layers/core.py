@@ -55,13 +55,26 @@ class Layer(Saved):
     def compute_output_shape(self, *shapes, **options):
         """Shapes in, None where a size is open -> the shape of what `call` gives, or a nest of them; builds the layer.
 
-        Options are those of `call`: with `return_attention_weights=True` the shapes of the weights come too.
+        Options are those of `call`: with `return_attention_weights=True` the shapes of the weights come too. Shapes may
+        have the names that `build` has for them, `x_shape` for `x`: so does `summary` ask.
         """
-        symbols = [keras.KerasTensor(shape, self.compute_dtype) for shape in shapes]
-        return keras.tree.map_structure(lambda y: tuple(y.shape), self(*symbols, **options))
+
+        def symbol(shape):
+            return None if shape is None else keras.KerasTensor(shape, self.compute_dtype)
+
+        named = {name for name in options if name.endswith("_shape")}
+        options = {name.removesuffix("_shape"): symbol(v) if name in named else v for name, v in options.items()}
+        return keras.tree.map_structure(lambda y: tuple(y.shape), self(*map(symbol, shapes), **options))
 
     def compute_output_spec(self, *args, **kwargs):
         return keras.Operation.compute_output_spec(self, *args, **kwargs)  # not by the shape alone, as Keras would
+
+
+def at_least_one(**sizes):
+    """Refuses numbers of 0 and below; None is a size that is left out."""
+    for name, size in sizes.items():
+        if size is not None and size < 1:
+            raise ValueError(f"{name} must be at least 1; got {size}.")
 
 
 def not_symbolic(layer, *tensors):

@@ -6,12 +6,13 @@ import keras
 from keras import ops
 
 from keras_seq.layers import masks
-from keras_seq.layers.core import Layer, Linear, Saved, product, register, repeated_product
+from keras_seq.layers.core import Layer, Linear, Saved, at_least_one, product, register, repeated_product
 
 
 def numbers(tokens):
-    """Tokens as integers: Keras hands over floats where no Input says what they are."""
-    return tokens if "int" in keras.backend.standardize_dtype(tokens.dtype) else ops.cast(tokens, "int32")
+    """Tokens as integers that no sum overflows: Keras hands over floats where no Input says what they are."""
+    whole = keras.backend.standardize_dtype(tokens.dtype) in ("int32", "int64")
+    return tokens if whole else ops.cast(tokens, "int32")
 
 
 def lookup(table, tokens, dtype, factor=None):
@@ -52,6 +53,7 @@ class TokenEmbedding(Layer):
 
     def __init__(self, vocab_size, dim, pad=0, **kwargs):
         super().__init__(**kwargs)
+        at_least_one(vocab_size=vocab_size, dim=dim)
         self.autocast = False  # in half precision most numbers of tokens are others
         self.vocab_size, self.dim, self.pad = vocab_size, dim, pad
 
@@ -117,6 +119,7 @@ class PatchEmbedding(Saved):
 
     def __init__(self, dim, patch=16, **kwargs):
         super().__init__(**kwargs)
+        at_least_one(dim=dim)
         self.dim, self.patch = dim, patch
 
     def sides(self, x_shape):
@@ -190,6 +193,7 @@ class FrameEmbedding(Saved):
     def __init__(self, dim, size, stride=None, **kwargs):
         super().__init__(**kwargs)
         self.supports_masking = True
+        at_least_one(dim=dim)
         self.dim, self.size, self.stride = dim, size, size if stride is None else stride
         if min(self.size, self.stride) < 1:
             raise ValueError(f"size and stride must be at least 1; got {size} and {stride}.")

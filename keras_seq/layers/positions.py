@@ -8,7 +8,7 @@ import numpy as np
 from keras import ops
 
 from keras_seq import kernels
-from keras_seq.layers.core import Saved, longer, not_symbolic, read, register, wide
+from keras_seq.layers.core import Saved, at_least_one, longer, not_symbolic, read, register, wide
 
 
 def small():
@@ -107,6 +107,7 @@ class Learned(Position):
 
     def __init__(self, max_length, **kwargs):
         super().__init__(**kwargs)
+        at_least_one(max_length=max_length)
         self.max_length = max_length
 
     def build(self, x_shape, num_heads=1, head_dim=None):
@@ -126,6 +127,7 @@ class Grid(Position):
 
     def __init__(self, columns, **kwargs):
         super().__init__(**kwargs)
+        at_least_one(columns=columns)
         self.columns = columns
 
     def places(self, pos):
@@ -321,6 +323,9 @@ class Relative(Position):
         return ops.einsum("bnth,btsh->bnts", q, r)
 
 
+ROUND = 1 + 4e-7  # a compiler may divide a little less exactly, and a step may begin at a whole number
+
+
 def bucket(delta, num_buckets=32, max_distance=128, bidirectional=True):
     """Number the distances delta = k_pos - q_pos: near ones exactly, far ones in logarithmic steps (T5).
 
@@ -342,7 +347,7 @@ def bucket(delta, num_buckets=32, max_distance=128, bidirectional=True):
     away = ops.abs(delta) if bidirectional else ops.maximum(-delta, 0)
     exact = num_buckets // 2
     ratio = ops.log(ops.cast(ops.maximum(away, exact), "float32") / exact) / math.log(max_distance / exact)
-    far = exact + ops.cast(ratio * (num_buckets - exact), "int32")
+    far = exact + ops.cast(ratio * ((num_buckets - exact) * ROUND), "int32")
     return offset + ops.where(away < exact, away, ops.minimum(far, num_buckets - 1))
 
 

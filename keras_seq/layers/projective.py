@@ -5,7 +5,7 @@ from keras import ops
 
 from keras_seq.layers.attention import MultiHeadAttention, Rule, rule_only
 from keras_seq.layers.chunked import has_bias
-from keras_seq.layers.core import dot, longer, not_symbolic, register
+from keras_seq.layers.core import at_least_one, dot, longer, not_symbolic, register
 
 
 @register
@@ -47,6 +47,7 @@ class ProjectiveAttention(MultiHeadAttention):
 
     def __init__(self, num_heads, slots=None, max_length=None, features=None, **kwargs):
         super().__init__(num_heads, **kwargs)
+        at_least_one(slots=slots, max_length=max_length, features=features)
         self.slots, self.max_length, self.features = slots, max_length, features
         if slots is None and features is None:
             raise ValueError("ProjectiveAttention needs slots and max_length, or features; got neither.")

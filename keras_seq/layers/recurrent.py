@@ -5,8 +5,9 @@ from keras import ops
 
 from keras_seq.layers import attention as attentions
 from keras_seq.layers import masks
-from keras_seq.layers.core import Dropout, Layer, Linear, register
+from keras_seq.layers.core import Dropout, Layer, Linear, at_least_one, register
 from keras_seq.layers.loops import LSTM
+from keras_seq.layers.positions import Position
 
 CELLS = {
     "rnn": (keras.layers.SimpleRNN, ("h",)),
@@ -61,6 +62,7 @@ class RecurrentEncoder(Layer):
         self, units, num_layers=1, cell="lstm", bidirectional=True, dropout=0.0, residual=False, **kwargs
     ):  # fmt: skip
         super().__init__(**kwargs)
+        at_least_one(num_layers=num_layers)
         self.supports_masking = True
         self.units, self.cell, self.bidirectional, self.residual = units, cell, bidirectional, residual
         dtype = self.dtype_policy
@@ -130,8 +132,8 @@ class RecurrentDecoder(Layer):
         (B, T, U).
 
     Raises:
-        ValueError: for an unknown cell or attention; for `feed_context` without attention, or with one that has a
-            dropout of its own, which a loop cannot draw on every backend.
+        ValueError: for an unknown cell or attention, or one with a position; for `feed_context` without attention, or
+            with one that has a dropout of its own, which a loop cannot draw on every backend.
 
     Reference: Sutskever et al. 2014; Bahdanau et al. 2015; Luong et al. 2015.
 
@@ -150,12 +152,15 @@ class RecurrentDecoder(Layer):
         **kwargs,
     ):  # fmt: skip
         super().__init__(**kwargs)
+        at_least_one(num_layers=num_layers)
         self.supports_masking = True
         self.units, self.cell, self.residual, self.feed_context = units, cell, residual, feed_context
         dtype = self.dtype_policy
         self.layers = [recurrent(cell, units, dtype=dtype, name=f"layer_{i}") for i in range(num_layers)]
         self.attention = None if attention in (None, "none") else attentions.get(self.options(attention), dtype=dtype)
         self.dropout = Dropout(dropout, dtype=self.dtype_policy) if dropout else None
+        if self.attention is not None and type(self.attention.position) is not Position:
+            raise ValueError("the attention of a recurrent decoder knows no positions; make it without one.")
         if feed_context and self.attention is None:
             raise ValueError("feed_context=True needs an attention to find a context with; got attention=None.")
         if feed_context and self.attention.dropout is not None:

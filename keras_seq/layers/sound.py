@@ -7,7 +7,7 @@ import numpy as np
 from keras import ops
 
 from keras_seq.layers import masks
-from keras_seq.layers.core import Dropout, Layer, register, unknown_zero
+from keras_seq.layers.core import Dropout, Layer, Saved, register, unknown_zero
 from keras_seq.layers.embeddings import FrameEmbedding
 from keras_seq.layers.texts import stack
 from keras_seq.layers.transformer import normalization
@@ -18,7 +18,7 @@ EDGE = 0.1  # seconds of silence on both sides, so that the shortest sound has a
 
 
 @register
-class LogMel(Layer):
+class LogMel(Saved):
     """The logarithm of the energy in bands of frequency, frame by frame: y_t = log(M |F (w x_t)|^2).
 
     w is Hann's window, F the Fourier transform as a matrix product, M triangles that are evenly wide on the mel scale.

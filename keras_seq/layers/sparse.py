@@ -11,7 +11,7 @@ from keras import ops
 
 from keras_seq.layers import masks
 from keras_seq.layers.attention import MultiHeadAttention, Rule, attend, rule_only
-from keras_seq.layers.core import dot, register
+from keras_seq.layers.core import at_least_one, dot, register
 from keras_seq.layers.projective import ProjectiveAttention
 
 FAR = 2**30  # a window that every distance is inside of
@@ -163,6 +163,8 @@ class SparseAttention(MultiHeadAttention):
 
     def attend_blocks(self, q, kv, rule, pos):
         """Self-attention heads (B, N, T, H) at positions (b, T) -> (B, N, T, H)."""
+        if 0 in q.shape:
+            return ops.zeros_like(q)
         batch, heads, length, size = ops.shape(q)
         n = count(length, self.block)
         index, windows = self.blocks(n, rule.causal)
@@ -286,6 +288,7 @@ class StridedAttention(SparseAttention):
     """
 
     def __init__(self, num_heads, block, stride, reach, **kwargs):
+        at_least_one(stride=stride)
         super().__init__(num_heads, block, [{"name": "strided", "stride": stride, "reach": reach}], **kwargs)
 
 
@@ -314,6 +317,7 @@ class RandomAttention(SparseAttention):
     """
 
     def __init__(self, num_heads, block, count=1, seed=0, **kwargs):
+        at_least_one(count=count)
         super().__init__(num_heads, block, [{"name": "random", "count": count, "seed": seed}], **kwargs)
 
 

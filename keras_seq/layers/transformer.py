@@ -7,7 +7,7 @@ from keras_seq import kernels
 from keras_seq.layers import attention as attentions
 from keras_seq.layers import beams, masks, positions
 from keras_seq.layers.attention import MultiHeadAttention, divide
-from keras_seq.layers.core import Dropout, Layer, LayerNormalization, Linear, register
+from keras_seq.layers.core import Dropout, Layer, LayerNormalization, Linear, at_least_one, register
 from keras_seq.layers.sparse import SELF_ATTENTIONS
 
 
@@ -37,6 +37,7 @@ class FeedForward(Layer):
     def __init__(self, mlp_dim, activation="relu", dropout=0.0, **kwargs):
         super().__init__(**kwargs)
         self.supports_masking = True
+        at_least_one(mlp_dim=mlp_dim)
         self.mlp_dim, self.activation = int(mlp_dim), activation
         self.bend = None if activation == "swiglu" else keras.activations.get(activation)
         self.dropout = Dropout(dropout, dtype=self.dtype_policy) if dropout else None
@@ -217,6 +218,7 @@ class Stack(Layer):
         activation="relu", norm="layer", norm_first=True, dropout=0.0, epsilon=1e-6, attention="multi_head", **kwargs,
     ):  # fmt: skip
         super().__init__(**kwargs)
+        at_least_one(num_layers=num_layers)
         self.supports_masking = True
         self.num_heads, self.kv_heads, self.head_dim = num_heads, kv_heads or num_heads, head_dim
         self.position = positions.get(position, max_length=max_length, bidirectional=not self.is_decoder)

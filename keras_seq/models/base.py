@@ -2,6 +2,8 @@
 
 import keras
 
+from keras_seq.layers.core import read, written
+
 
 class Model(keras.Model):
     """A `keras.Model` whose layers all hear from `fit` that it trains, on jax too.
@@ -35,6 +37,17 @@ class Model(keras.Model):
         state = [scope.get_current_value(variable) for variable in self.non_trainable_variables]
         return (y, state, losses) if return_losses else (y, state)
 
+    def __setattr__(self, name, value):
+        if name == "options":  # as a config holds them: Keras would take a position among them for a layer of its own
+            value = keras.tree.map_structure(written, value)
+        super().__setattr__(name, value)
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        """A position comes back as one object for all that it is given to."""
+        config = {name: value if name == "dtype" else read(value) for name, value in config.items()}
+        return super().from_config(config, custom_objects)
+
 
 class HasEncoder:
     """What models share that are given their encoder as a layer: it is kept in the config."""
@@ -46,7 +59,7 @@ class HasEncoder:
     @classmethod
     def from_config(cls, config, custom_objects=None):
         encoder = keras.saving.deserialize_keras_object(config["encoder"], custom_objects)
-        return cls(**{**config, "encoder": encoder})
+        return super().from_config({**config, "encoder": encoder}, custom_objects)
 
 
 class HasMembers:
@@ -59,4 +72,4 @@ class HasMembers:
     @classmethod
     def from_config(cls, config, custom_objects=None):
         members = [keras.saving.deserialize_keras_object(member, custom_objects) for member in config["members"]]
-        return cls(**{**config, "members": members})
+        return super().from_config({**config, "members": members}, custom_objects)

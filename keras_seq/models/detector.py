@@ -212,4 +212,4 @@ class Detector(Model):
     @classmethod
     def from_config(cls, config, custom_objects=None):
         network = keras.saving.deserialize_keras_object(config["network"], custom_objects)
-        return cls(**{**config, "network": network})
+        return super().from_config({**config, "network": network}, custom_objects)
