@@ -175,7 +175,7 @@ def test_a_bundle_has_all_that_is_needed(bundle):
     for form in FORMATS:
         assert f"`model_{form}.tflite`" in page
     for path in ("android/SequenceModel.kt", "ios/SequenceModel.swift"):
-        assert (bundle / "hosts" / path).read_text(encoding="utf-8").startswith("// Not compiled here.")
+        assert (bundle / "hosts" / path).read_text(encoding="utf-8").startswith("// Runs a .tflite of keras_seq")
     report = (bundle / "report.md").read_text(encoding="utf-8")
     assert all(f"| {form}, greedy |" in report for form in FORMATS)
 
