@@ -215,12 +215,15 @@ def test_the_calls_of_what_reads_no_text_can_be_copied():
     assert '["x": SequenceModel.data(x), "time": SequenceModel.data(time)])["y"]!) as [Float]`' in calls
     assert '`(await (await load("m.tflite")).run("predict", { x, time })).y.data`' in calls
     assert '`Model("m.tflite").run("predict", x=x, time=time)["y"]`' in calls
+    calls = run({"predict": {"inputs": {"x": number}, "outputs": {"n": whole}}}, "m.tflite")
+    assert '.getValue("n").readInt()`' in calls
 
 
 def test_the_page_says_what_the_places_of_a_tensor_stand_for():
     assert ids({"tags": [",", "``"]}) == '- tags, in the order of `probabilities`: [",", "``"]'
     lines = ids({"targets": ["cars"], "known": ["holiday"], "quantiles": [0.1, 0.9], "format": "f32"})
     assert '`forecast`: ["cars"]' in lines
+    assert ids({"error_mean": [0.5]}) == "- error_mean, of `begin`: [0.5]"
     assert '- columns of `known`, of the rows read and of those to come: ["holiday"]' in lines
     assert "- quantiles of `forecast`: [0.1, 0.9]" in lines
 

@@ -16,13 +16,15 @@ NAMES = {  # lists in a card of what stands in a tensor
     "known": "columns of `known`, of the rows read and of those to come",
     "quantiles": "quantiles of `forecast`",
     "variables": "columns of `rows`",
+    "error_mean": "error_mean, of `begin`",
+    "error_variance": "error_variance, of `begin`",
 }
 MEANING = {
     "text": "bytes of a text in, the same out or what the model says of it; the tokenizer is inside",
     "text_beam": "the same by beam search: better and slower",
     "text_sample": "the same, drawn by the `noise` from 0 to 1 that you hand over: the higher `temperature`, the freer",
     "predict": "the answer in one call",
-    "step": "one frame and the state in, its answer and the new state out: for live input",
+    "step": "one frame or row and the state in, its answer and the new state out: for live input",
     "generate": "what is read in, ids of the text out: the whole loop in one call",
     "generate_beam": "the same by beam search",
     "sample": "the same, drawn as by `text_sample`",
@@ -166,18 +168,20 @@ def run(found, file):
         (True, True): TEXT_CALLS, (True, False): NUMBERS, (False, True): WRITES, (False, False): CALLS,
     }["utf8" in inputs, "utf8" in outputs]  # fmt: skip
     first = next(key for key in outputs if key != "tokens")
-    whole = {key for key, facts in {**inputs, **outputs}.items() if facts.get("dtype") == "int32"}
-    kotlin = (f'"{key}" to model.{"ints" if key in whole else "floats"}("{key}", "SIGNATURE", {key})' for key in inputs)
+    kinds = {key: KINDS.get(facts.get("dtype"), FLOATS) for key, facts in {**inputs, **outputs}.items()}
+    kotlin = (f'"{key}" to model.{kinds[key][0]}("{key}", "SIGNATURE", {key})' for key in inputs)
+    _, read, kind = kinds[first]
     words = {
         "KOTLIN": ", ".join(kotlin), "SWIFT": ", ".join(f'"{key}": SequenceModel.data({key})' for key in inputs),
         "PYTHON": ", ".join(f"{key}={key}" for key in inputs), "JSON": ", ".join(f'"{key}": {key}' for key in inputs),
-        "READ": "readInt" if first in whole else "readFloat", "TYPE": "Int32" if first in whole else "Float",
-        "SIGNATURE": name, "INPUTS": ", ".join(inputs), "ALL": ", ".join(f'"{key}"' for key in outputs),
-        "OUTPUT": first, "FILE": file,
+        "READ": read, "TYPE": kind, "SIGNATURE": name, "INPUTS": ", ".join(inputs),
+        "ALL": ", ".join(f'"{key}"' for key in outputs), "OUTPUT": first, "FILE": file,
     }  # fmt: skip
     return functools.reduce(lambda text, word: text.replace(word, words[word]), words, examples)
 
 
+FLOATS = ("floats", "readFloat", "Float")  # how Kotlin writes and reads such numbers, and their name in Swift
+KINDS = {"float32": FLOATS, "int32": ("ints", "readInt", "Int32")}
 NEEDS = """\
 At the head of each host stands what it needs: a line for Gradle, a Swift package, `npm install @litertjs/core@2.5.3`,
 `pip install ai-edge-litert numpy`."""

@@ -10,7 +10,7 @@ def picture_card(channels=3):
     """
     colours = "0.299 red + 0.587 green + 0.114 blue" if channels == 1 else "red, green and blue"
     return {
-        "image": "the whole picture, upright, made small by an antialiased bicubic filter, in the middle of a white "
+        "image": "the whole picture, upright, scaled by an antialiased bicubic filter, in the middle of a white "
         f"square; {colours} from 0 to 1"
     }
 
