@@ -303,7 +303,7 @@ def export(config, model, assets, folder, examples, options):
     report = deploy.export_checked(
         model, assets["tokenizer.model"], folder, items, max_length=config.max_length, beams=options.beams, length_penalty=1.0,
         inputs={"image": ((config.size, config.size, 3), "float32")},
-        card={"app": "captioning", "config": dataclasses.asdict(config)},
+        card={"app": "captioning", "config": dataclasses.asdict(config), **deploy.picture_card()},
         metric=lambda found: brief([(e["captions"], caption) for e, caption in zip(examples, found)])["token_f1"],
         metric_name="token F1", sentences=options.pictures, **options.settings(),
     )  # fmt: skip

@@ -379,7 +379,7 @@ def export(config, model, assets, folder, examples, options):
     items, wanted = [item_of(sound, size) for _, sound in pairs], [row["text"] for row, _ in pairs]
     inputs = {"sound": ((size,), "float32"), "length": ((), "int32")}
     card = {"app": "speech", "config": dataclasses.asdict(config), "rate": config.rate,
-            "sound": f"samples from -1 to 1, {config.rate} a second, then 0; length says how many"}  # fmt: skip
+            "sound": f"samples of one channel from -1 to 1, {config.rate} a second, then 0; length says how many"}  # fmt: skip
     common = {"card": card, "metric_name": "% of words right", **options.settings()}
     if config.model == "ctc":
         report = deploy.export_predictor(

@@ -305,7 +305,8 @@ def export(config, model, assets, folder, examples, options):
         model, {"predict": deploy.Signature(answer, {"tokens": ((options.length,), "int32")})}, folder, None,
         metric=accuracy, metric_name="accuracy of the words read", **options.settings(),
         card={"app": "tagging", "config": dataclasses.asdict(config), "tags": assets["tags"], "text":
-              "words with a space between; row i of `probabilities` is that of word i, `words` says how many were read"},
+              "words and marks with a space between, as in `It works .`; row i of `probabilities` is that of word i, "
+              "`words` says how many were read"},
         files={"tags.json": assets["tags"]},
         text={"tokenizer": assets["tokenizer.model"], "length": options.length,
               "texts": [spaced(row["words"]) for row in examples]},

@@ -356,11 +356,13 @@ def export(config, model, assets, folder, examples, options):
     if config.causal:
         given["step"] = live(model, shape, deploy.Signature)
     items = [{name: np.squeeze(x, 0) for name, x in batch(config, [clip]).items()} for clip in frames]
+    part = f"the part {config.crop} (left, top, width, height)" if config.crop else "the whole picture"
+    note = f"{part} in grey from 0 to 1, {config.rate:g} a second, squeezed; then 0, length says how many"
     report = deploy.export_predictor(
         model, given, folder, items,
         metric=lambda outputs: accuracy(expected, [row["probabilities"] for row in outputs]),
         metric_name="frame accuracy", **options.settings(),
-        card={"app": "video", "config": dataclasses.asdict(config), "labels": assets["labels"]},
+        card={"app": "video", "config": dataclasses.asdict(config), "labels": assets["labels"], "frames": note},
         files={"labels.json": assets["labels"]},
     )  # fmt: skip
     return deploy.outcome(report)

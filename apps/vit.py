@@ -313,7 +313,8 @@ def export(config, model, assets, folder, examples, options):
     report = deploy.export_predictor(
         model, {"predict": answer}, folder, [{"image": image} for image in images], metric=metric,
         metric_name="accuracy", raw={"pictures": decoded},
-        card={"app": "vit", "config": dataclasses.asdict(config), "labels": assets["labels"]}, **options.settings(),
+        card={"app": "vit", "config": dataclasses.asdict(config), "labels": assets["labels"],
+              **deploy.picture_card(images.shape[-1])}, **options.settings(),
     )  # fmt: skip
     return deploy.outcome(report)
 

@@ -175,7 +175,7 @@ def test_a_bundle_has_all_that_is_needed(bundle):
     for form in FORMATS:
         assert f"`model_{form}.tflite`" in page
     for path in ("android/SequenceModel.kt", "ios/SequenceModel.swift"):
-        assert (bundle / "hosts" / path).read_text(encoding="utf-8").startswith("// Not compiled here.")
+        assert (bundle / "hosts" / path).read_text(encoding="utf-8").startswith("// Runs a .tflite of keras_seq")
     report = (bundle / "report.md").read_text(encoding="utf-8")
     assert all(f"| {form}, greedy |" in report for form in FORMATS)
 
@@ -193,11 +193,45 @@ def test_every_signature_is_explained_and_every_text_of_the_card_is_there(bundle
 def test_the_calls_name_the_outputs_that_a_signature_has(bundle):
     page = (bundle / "README.md").read_text(encoding="utf-8")
     assert '.text("...", listOf("scores", "source", "tokens", "utf8"))`' in page
-    tags = {"text": {"inputs": {"utf8": {}}, "outputs": dict.fromkeys(("probabilities", "tokens", "words"))}}
+    tags = {"text": {"inputs": {"utf8": {}}, "outputs": dict.fromkeys(("probabilities", "tokens", "words"), {})}}
     calls = run(tags, "tags.tflite")
     assert '.numbers("...", "probabilities", listOf("probabilities", "tokens", "words"))`' in calls
     assert 'output: "probabilities")`' in calls
     assert '.text("...")).probabilities.data`' in calls
+
+
+def test_the_calls_of_what_reads_no_text_can_be_copied():
+    whole, number = {"dtype": "int32"}, {"dtype": "float32"}
+    caption = {"text": {"inputs": {"image": number}, "outputs": {"scores": number, "tokens": whole, "utf8": whole}}}
+    calls = run(caption, "m.tflite")
+    image = 'mapOf("image" to model.floats("image", "text", image)), listOf("scores", "tokens", "utf8"))'
+    assert f'`model.letters(model.run("text", {image}.getValue("utf8"))`' in calls
+    assert '`SequenceModel.letters(try model.run("text", ["image": SequenceModel.data(image)])["utf8"]!)`' in calls
+    assert '`(await (await load("m.tflite")).text({ image })).text`' in calls
+    assert '`Model("m.tflite").text({"image": image})`' in calls
+    calls = run({"predict": {"inputs": {"x": number, "time": whole}, "outputs": {"y": number}}}, "m.tflite")
+    x = 'mapOf("x" to model.floats("x", "predict", x), "time" to model.ints("time", "predict", time)), listOf("y"))'
+    assert f'`model.run("predict", {x}.getValue("y").readFloat()`' in calls
+    assert '["x": SequenceModel.data(x), "time": SequenceModel.data(time)])["y"]!) as [Float]`' in calls
+    assert '`(await (await load("m.tflite")).run("predict", { x, time })).y.data`' in calls
+    assert '`Model("m.tflite").run("predict", x=x, time=time)["y"]`' in calls
+    calls = run({"predict": {"inputs": {"x": number}, "outputs": {"n": whole}}}, "m.tflite")
+    assert '.getValue("n").readInt()`' in calls
+
+
+def test_the_page_says_what_the_places_of_a_tensor_stand_for():
+    assert ids({"tags": [",", "``"]}) == '- tags, in the order of `probabilities`: [",", "``"]'
+    lines = ids({"targets": ["cars"], "known": ["holiday"], "quantiles": [0.1, 0.9], "format": "f32"})
+    assert '`forecast`: ["cars"]' in lines
+    assert ids({"error_mean": [0.5]}) == "- error_mean, of `begin`: [0.5]"
+    assert '- columns of `known`, of the rows read and of those to come: ["holiday"]' in lines
+    assert "- quantiles of `forecast`: [0.1, 0.9]" in lines
+
+
+def test_the_python_host_writes_what_it_reads_from_arrays(bundle):
+    model = host().Model(bundle / "model_f32.tflite")
+    for text in TEXTS[:2]:
+        assert model.text({"utf8": model.utf8(text)}) == model.text(text)
 
 
 def test_the_page_for_mobile_developers_names_every_signature():

@@ -15,6 +15,7 @@ from PIL import Image
 from apps import captioning
 from apps.captioning import APP, brief, overlap, scores, words
 from apps.data import FOLDER, captioning_pack, load_captioning
+from keras_seq.deploy.runners import LiteRTFile
 from keras_seq.training import cider
 
 PACK = FOLDER / "captioning"
@@ -222,6 +223,7 @@ def test_the_files_agree_with_the_model(trained):
     assert {row["name"]: row["agreement"] for row in report["results"] if row["name"] in ("saved_model", "f32")} == {
         "saved_model": 1.0, "f32": 1.0}  # fmt: skip
     assert (trained / "model_int8.tflite").stat().st_size < (trained / "model_f32.tflite").stat().st_size
+    assert "red, green and blue from 0 to 1" in LiteRTFile(trained / "model_f32.tflite").card()["image"]
 
 
 @pytest.mark.parametrize(("encoder", "model"), [("vit", "transformer"), ("cnn", "lstm")])

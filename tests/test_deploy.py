@@ -21,7 +21,7 @@ from packaging.requirements import Requirement
 
 from keras_seq import deploy
 from keras_seq.decoding import generate
-from keras_seq.deploy import builtin_ops, litert, parity, rnn, savedmodel
+from keras_seq.deploy import builtin_ops, export, litert, parity, rnn, savedmodel
 from keras_seq.deploy.runners import pad_sources
 from keras_seq.deploy.text import TextCodec
 from keras_seq.models import RecurrentSeq2Seq, TransformerSeq2Seq
@@ -571,6 +571,18 @@ def test_another_model_than_the_exported_one_does_not_pass(exported):
     assert not found["passed"]
     assert [reason.split(",")[0] for reason in found["reasons"]] == ["saved_model", "f32"]
     assert deploy.parity_report(model, {"f32": paths["f32"]}, tokenizer_proto(), TEXTS, S, T, timed=1)["passed"]
+
+
+def test_exports_at_once_leave_each_other_alone(tmp_path, monkeypatch):
+    other = tmp_path / f".export.{os.getppid()}"
+    other.mkdir()
+    (other / "half").write_text("written")
+    seen = []
+    monkeypatch.setattr(export, "build", lambda model, proto, to, *_: seen.append(to) or {})
+    deploy.export_seq2seq(None, b"", tmp_path)
+    assert str(os.getpid()) in seen[0].name
+    assert (other / "half").read_text() == "written"
+    assert list(tmp_path.iterdir()) == [other]
 
 
 def test_an_export_that_fails_leaves_the_earlier_files(tmp_path, monkeypatch):

@@ -11,6 +11,7 @@ from keras_seq import plots
 from keras_seq.data import Changes, Clip, ClipBatches, Span, frame_labels, read_clips, read_frames, runs, segment_f1
 from keras_seq.data.clips import spliced
 from keras_seq.data.video import at_rate, averages
+from keras_seq.deploy.runners import LiteRTFile
 
 # ---------- spans ----------
 
@@ -287,6 +288,8 @@ def test_the_app_learns_and_answers(films, tmp_path, capsys, monkeypatch, flags)
         assert video.APP.run(["export", "--tolerance", "100"]) == 0
         report = json.loads((tmp_path / "saved_models/video/report.json").read_text())
         assert all(row["max_difference_step"] < 1e-4 for row in report["results"] if row["name"] == "f32")
+        card = LiteRTFile(tmp_path / "saved_models/video/model_f32.tflite").card()
+        assert "the whole picture in grey from 0 to 1, 25 a second" in card["frames"]
 
 
 def test_labels_that_mean_nothing_are_one():

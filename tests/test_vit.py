@@ -10,6 +10,7 @@ from apps import vit
 from apps.data import FOLDER, fashion_pack, load_fashion
 from apps.vit import APP
 from keras_seq.data import LabelledPictures, Seen, other_files, read_labelled_pictures, read_picture, split_labelled
+from keras_seq.deploy.runners import LiteRTFile
 
 PACK = FOLDER / "fashion"
 
@@ -112,6 +113,7 @@ def test_the_files_agree_with_the_model_and_read_files_of_pictures(trained, fold
     report = json.loads((trained / "report.json").read_text())
     assert {row["name"]: row["agreement"] for row in report["results"] if row["name"] in ("saved_model", "f32")} == {
         "saved_model": 1.0, "f32": 1.0}  # fmt: skip
+    assert "red, green and blue from 0 to 1" in LiteRTFile(trained / "model_f32.tflite").card()["image"]
     import tensorflow as tf
 
     loaded = tf.saved_model.load(str(trained / "saved_model"))

@@ -3,7 +3,6 @@
 import collections.abc
 import dataclasses
 import json
-import os
 import shutil
 import sys
 from pathlib import Path
@@ -16,6 +15,7 @@ from keras_seq.app.exported import SEAL, answering
 from keras_seq.app.start import start
 from keras_seq.app.train import train_command
 from keras_seq.deploy.handover import check_place, hand_over
+from keras_seq.deploy.staging import stage_of
 from keras_seq.training import store
 
 
@@ -237,26 +237,6 @@ def export_command(app, args) -> int:
         raise
     finally:
         shutil.rmtree(stage, ignore_errors=True)
-
-
-def stage_of(folder: Path) -> Path:
-    """Returns a new folder for the files of this export; what killed ones have left goes."""
-    for path in folder.glob(".export*"):
-        if not alive(path.suffix.removeprefix(".")):
-            shutil.rmtree(path, ignore_errors=True)
-    stage = folder / f".export.{os.getpid()}"
-    stage.mkdir()
-    return stage
-
-
-def alive(pid: str) -> bool:
-    """Says whether a process runs, another than this one."""
-    try:
-        return pid != str(os.getpid()) and os.kill(int(pid), 0) is None
-    except PermissionError:  # of another user
-        return True
-    except (ValueError, OSError):
-        return False
 
 
 def publish(app, trained: Trained, stage: Path, options) -> int:

@@ -23,7 +23,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "language": ["export_language_model"],
         "limits": ["Limits"],
         "parity": ["parity_report"],
-        "pictures": ["decode_pictures"],
+        "pictures": ["decode_pictures", "picture_card"],
         "predictor": ["Signature", "export_predictor"],
         "report": ["format_report", "outcome"],
         "runners": ["LiteRTPredictor", "LiteRTRunner", "SavedModelPredictor", "SavedModelRunner"],

@@ -9,10 +9,10 @@ import shutil
 from keras_seq.deploy import bundle, golden, limits, litert, parity, savedmodel
 from keras_seq.deploy.report import page
 from keras_seq.deploy.signatures import Shapes, check_float32
+from keras_seq.deploy.staging import stage_of
 
 FORMATS = limits.FORMATS
 SAVED_MODEL, REPORT, PAGE = "saved_model", "report.json", "report.md"
-STAGING = ".export"
 
 
 def export_seq2seq(
@@ -140,14 +140,8 @@ def describe(shapes, search):
 
 @contextlib.contextmanager
 def staged(folder):
-    """An empty folder inside `folder`, and a function that moves all that is in it into place.
-
-    The staging folder is on the same disk, so each move is a rename: a file is the old one or the new one, never half.
-    """
-    folder = pathlib.Path(folder)
-    staging = folder / STAGING
-    shutil.rmtree(staging, ignore_errors=True)  # what a killed export left
-    staging.mkdir(parents=True)
+    """An empty folder inside `folder`, and a function that moves all that is in it into place."""
+    folder, staging = pathlib.Path(folder), stage_of(folder)
 
     def publish():
         for path in sorted(staging.iterdir()):

@@ -1,5 +1,6 @@
 """The bundle: one folder with all that a mobile developer needs, who has no Python and no word with the trainer."""
 
+import functools
 import json
 import os
 import pathlib
@@ -9,12 +10,21 @@ from keras_seq.deploy import bundle
 
 HOSTS = pathlib.Path(__file__).parent / "hosts"
 BESIDE = ("report.md", "report.json", bundle.GOLDEN)
+NAMES = {  # lists in a card of what stands in a tensor
+    "tags": "tags, in the order of `probabilities`",
+    "targets": "targets, in the order of `past` and of `forecast`",
+    "known": "columns of `known`, of the rows read and of those to come",
+    "quantiles": "quantiles of `forecast`",
+    "variables": "columns of `rows`",
+    "error_mean": "error_mean, of `begin`",
+    "error_variance": "error_variance, of `begin`",
+}
 MEANING = {
     "text": "bytes of a text in, the same out or what the model says of it; the tokenizer is inside",
     "text_beam": "the same by beam search: better and slower",
     "text_sample": "the same, drawn by the `noise` from 0 to 1 that you hand over: the higher `temperature`, the freer",
     "predict": "the answer in one call",
-    "step": "one frame and the state in, its answer and the new state out: for live input",
+    "step": "one frame or row and the state in, its answer and the new state out: for live input",
     "generate": "what is read in, ids of the text out: the whole loop in one call",
     "generate_beam": "the same by beam search",
     "sample": "the same, drawn as by `text_sample`",
@@ -99,7 +109,7 @@ def readme(cards, files, title, about):
         "## Signatures", *(signature(name, found[name]) for name in MEANING if name in found),
         *(signature(name, found[name]) for name in sorted(set(found) - set(MEANING))),
         "Address signatures and tensors by name, as their order is not stable. Shapes are fixed: fill up with zeros.",
-        ids(card), "## Run it", run(found, preferred(cards)), "## Check it", CHECK,
+        ids(card), "## Run it", NEEDS, run(found, preferred(cards)), "## Check it", CHECK,
     ]  # fmt: skip
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -139,6 +149,8 @@ def ids(card):
     if labels := card.get("labels"):
         names = labels.get("names") if isinstance(labels, dict) else labels
         lines += [f"- labels, in the order of `probabilities`: {', '.join(map(str, names))}"] if names else []
+    lists = {what: card[key] for key, what in NAMES.items() if card.get(key)}
+    lines += [f"- {what}: {json.dumps(names, ensure_ascii=False)}" for what, names in lists.items()]
     return "\n".join(lines)
 
 
@@ -151,14 +163,28 @@ def preferred(cards):
 def run(found, file):
     """The calls of each platform for this model."""
     name = next(name for name in ("text", "predict", "generate", *found) if name in found)
-    reads_text = "utf8" in found[name]["inputs"]
-    examples = TEXT_CALLS if reads_text and "utf8" in found[name]["outputs"] else NUMBERS if reads_text else CALLS
     inputs, outputs = found[name]["inputs"], found[name]["outputs"]
-    filled = examples.replace("SIGNATURE", name).replace("INPUTS", ", ".join(inputs))
+    examples = {
+        (True, True): TEXT_CALLS, (True, False): NUMBERS, (False, True): WRITES, (False, False): CALLS,
+    }["utf8" in inputs, "utf8" in outputs]  # fmt: skip
     first = next(key for key in outputs if key != "tokens")
-    filled = filled.replace("OUTPUTS", ", ".join(outputs)).replace("OUTPUT", first)
-    return filled.replace("ALL", ", ".join(f'"{key}"' for key in outputs)).replace("FILE", file)
+    kinds = {key: KINDS.get(facts.get("dtype"), FLOATS) for key, facts in {**inputs, **outputs}.items()}
+    kotlin = (f'"{key}" to model.{kinds[key][0]}("{key}", "SIGNATURE", {key})' for key in inputs)
+    _, read, kind = kinds[first]
+    words = {
+        "KOTLIN": ", ".join(kotlin), "SWIFT": ", ".join(f'"{key}": SequenceModel.data({key})' for key in inputs),
+        "PYTHON": ", ".join(f"{key}={key}" for key in inputs), "JSON": ", ".join(f'"{key}": {key}' for key in inputs),
+        "READ": read, "TYPE": kind, "SIGNATURE": name, "INPUTS": ", ".join(inputs),
+        "ALL": ", ".join(f'"{key}"' for key in outputs), "OUTPUT": first, "FILE": file,
+    }  # fmt: skip
+    return functools.reduce(lambda text, word: text.replace(word, words[word]), words, examples)
 
+
+FLOATS = ("floats", "readFloat", "Float")  # how Kotlin writes and reads such numbers, and their name in Swift
+KINDS = {"float32": FLOATS, "int32": ("ints", "readInt", "Int32")}
+NEEDS = """\
+At the head of each host stands what it needs: a line for Gradle, a Swift package, `npm install @litertjs/core@2.5.3`,
+`pip install ai-edge-litert numpy`."""
 
 TEXT_CALLS = """\
 - Android, [hosts/android](hosts/android): `SequenceModel(assets, "FILE").text("...", listOf(ALL))`
@@ -172,13 +198,25 @@ NUMBERS = """\
 - Web and Node, [hosts/web](hosts/web): `(await (await load("FILE")).text("...")).OUTPUT.data`
 - Python, [hosts/python](hosts/python): `python hosts/python/host.py FILE "..."`"""
 
-CALLS = """\
-Reads INPUTS, gives OUTPUTS.
+WRITES = """\
+With the numbers of INPUTS row by row:
 
-- Android, [hosts/android](hosts/android): `model.run("SIGNATURE", inputs, outputs)` with buffers of `floats` and `ints`
-- iOS, [hosts/ios](hosts/ios): `try model.run("SIGNATURE", inputs)` with `SequenceModel.data` of arrays
-- Web and Node, [hosts/web](hosts/web): `await model.run("SIGNATURE", { INPUTS })`
-- Python, [hosts/python](hosts/python): `Model("FILE").run("SIGNATURE", ...)`"""
+- Android, [hosts/android](hosts/android): `val model = SequenceModel(assets, "FILE")`, then
+  `model.letters(model.run("SIGNATURE", mapOf(KOTLIN), listOf(ALL)).getValue("utf8"))`
+- iOS, [hosts/ios](hosts/ios): `let model = try SequenceModel(path: path)`, then
+  `SequenceModel.letters(try model.run("SIGNATURE", [SWIFT])["utf8"]!)`
+- Web and Node, [hosts/web](hosts/web): `(await (await load("FILE")).text({ INPUTS })).text`
+- Python, [hosts/python](hosts/python): `Model("FILE").text({JSON})`"""
+
+CALLS = """\
+With the numbers of INPUTS row by row:
+
+- Android, [hosts/android](hosts/android): `val model = SequenceModel(assets, "FILE")`, then
+  `model.run("SIGNATURE", mapOf(KOTLIN), listOf(ALL)).getValue("OUTPUT").READ()`
+- iOS, [hosts/ios](hosts/ios): `let model = try SequenceModel(path: path)`, then
+  `SequenceModel.array(try model.run("SIGNATURE", [SWIFT])["OUTPUT"]!) as [TYPE]`
+- Web and Node, [hosts/web](hosts/web): `(await (await load("FILE")).run("SIGNATURE", { INPUTS })).OUTPUT.data`
+- Python, [hosts/python](hosts/python): `Model("FILE").run("SIGNATURE", PYTHON)["OUTPUT"]`"""
 
 CHECK = """\
 `golden.json` holds what each file answers to a few inputs, odd texts among them: nothing, emoji, Chinese, too much. Run

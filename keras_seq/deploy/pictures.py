@@ -1,4 +1,18 @@
-"""Encoded pictures to what a model sees, as a TensorFlow graph: for a SavedModel that takes the bytes of files."""
+"""What a model sees of pictures: in words for a card, and of the bytes of files as a graph for a SavedModel."""
+
+
+def picture_card(channels=3):
+    """What the card of a file says of the pictures that it reads, as `keras_seq.data.shown` makes them.
+
+    Example:
+        >>> sorted(picture_card())
+        ['image']
+    """
+    colours = "0.299 red + 0.587 green + 0.114 blue" if channels == 1 else "red, green and blue"
+    return {
+        "image": "the whole picture, upright, scaled by an antialiased bicubic filter, in the middle of a white "
+        f"square; {colours} from 0 to 1"
+    }
 
 
 def decode_pictures(files, size):

@@ -1,4 +1,4 @@
-// Not compiled here. It makes the documented calls of the Swift package of LiteRT 2.3 (product TensorFlowLite) and no others.
+// Runs a .tflite of keras_seq with the Swift package of LiteRT 2.3 (product TensorFlowLite; iOS 15).
 //
 // Xcode: File > Add Package Dependencies, https://github.com/google-ai-edge/LiteRT, branch release/2.3.0, product
 // TensorFlowLite; the .tflite goes into the app target. Its SignatureRunner addresses signatures and tensors by name.
@@ -19,9 +19,7 @@ final class SequenceModel {
   /// A text in, a text out: what `text` (greedy) or `text_beam` writes.
   func text(_ text: String, signature: String = "text") throws -> String {
     if text.allSatisfy(\.isWhitespace) { return "" }
-    let outputs = try run(signature, ["utf8": try utf8(text, signature)])
-    let letters: [Int32] = Self.array(outputs["utf8"]!)
-    return String(decoding: letters.prefix { $0 != 0 }.map { UInt8($0) }, as: UTF8.self)
+    return Self.letters(try run(signature, ["utf8": try utf8(text, signature)])["utf8"]!)
   }
 
   /// A text in, numbers out: for example `probabilities` of a model that tells how a text feels.
@@ -38,12 +36,8 @@ final class SequenceModel {
     return Dictionary(uniqueKeysWithValues: try runner.outputs.map { ($0, try runner.output(named: $0).data) })
   }
 
-  static func data<T>(_ array: [T]) -> Data { array.withUnsafeBytes { Data($0) } }
-
-  static func array<T>(_ data: Data) -> [T] { data.withUnsafeBytes { Array($0.bindMemory(to: T.self)) } }
-
   /// The bytes of a text, then 0; too long a one is cut, a prompt at its beginning and not amid a character.
-  private func utf8(_ text: String, _ signature: String) throws -> Data {
+  func utf8(_ text: String, _ signature: String = "text") throws -> Data {
     let runner = try interpreter.signatureRunner(with: signature)
     try runner.allocateTensors()
     let size = try runner.input(named: "utf8").shape.dimensions.last!
@@ -51,5 +45,20 @@ final class SequenceModel {
     if runner.outputs.contains("prompt") { bytes = Array(bytes.suffix(size).drop { $0 & 0xC0 == 0x80 }) }
     let letters = bytes.prefix(size).map { Int32($0) }
     return Self.data(letters + [Int32](repeating: 0, count: size - letters.count))
+  }
+
+  /// The text in an output `utf8`.
+  static func letters(_ utf8: Data) -> String {
+    let letters: [Int32] = array(utf8)
+    return String(decoding: letters.prefix { $0 != 0 }.map { UInt8($0) }, as: UTF8.self)
+  }
+
+  static func data<T>(_ array: [T]) -> Data { array.withUnsafeBytes { Data($0) } }
+
+  /// The numbers in a tensor, copied: the bytes of a short Data may lie where no number may.
+  static func array<T>(_ data: Data) -> [T] {
+    [T](unsafeUninitializedCapacity: data.count / MemoryLayout<T>.stride) { numbers, count in
+      count = data.copyBytes(to: numbers) / MemoryLayout<T>.stride
+    }
   }
 }

@@ -42,13 +42,15 @@ class Model:
         """One call, numpy arrays in and out, by name."""
         return self.runners[signature](**inputs)
 
-    def text(self, text, signature="text"):
-        """What the model makes of a text: a text, or {name: array} where it does not write one."""
-        outputs = self.run(signature, utf8=self.utf8(text, signature))
+    def text(self, given, signature="text"):
+        """What the model makes of a text, or of {name: array}: a text, or {name: array} where it does not write one."""
+        reads = isinstance(given, str)
+        outputs = self.run(signature, **({"utf8": self.utf8(given, signature)} if reads else given))
         if "utf8" not in outputs:
             return outputs
         letters = outputs["utf8"][0]
-        return bytes(letters[letters > 0].astype("uint8")).decode(errors="replace") if text.strip() else ""
+        nothing = reads and not given.strip()
+        return "" if nothing else bytes(letters[letters > 0].astype("uint8")).decode(errors="replace")
 
     def utf8(self, text, signature="text"):
         """A text as the signature reads it: int32 (1, N), its bytes, then 0; of too long a prompt the last N."""
