@@ -62,9 +62,6 @@ class Config:
         below_one(self, "dropout", "label_smoothing")
         if self.crop and (len(self.crop.split(",")) != 4 or not self.crop.replace(",", "").isdecimal()):
             raise ValueError(f"expected --crop left,top,width,height, got {self.crop!r}: for example 80,170,160,80")
-        for name in ("height", "width", "rate", "window", "filters", "dim", "layers", "units", "batch", "clips", "members"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"expected --{name} above 0, got {getattr(self, name)}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,6 +85,8 @@ def data(config):
     parts = labelled(config)
     names = label_names(config, parts["train"])
     frames = {part: read_all([clip.path for clip in parts[part]], reader(config)) for part in ("train", "valid")}
+    if config.data:
+        read_all([clip.path for clip in parts["test"]], reader(config))  # a damaged one is named before training
     labels = {part: [numbers(config, names, *row) for row in zip(parts[part], frames[part])] for part in frames}
     flip = bool(config.data) if config.flip is None else config.flip
     changes = Changes(config.shift, config.shift, flip, config.light, config.stretch, config.hide, config.splice)

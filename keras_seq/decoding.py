@@ -42,7 +42,7 @@ def generate(
         A score is log p, divided by the length penalty for beams.
 
     Raises:
-        ValueError: for options that do not fit together.
+        ValueError: for options that do not fit together, and for a prompt that is empty or padded before its end.
 
     Reference: length penalty: Wu et al. 2016; top-k: Fan et al. 2018; top-p: Holtzman et al. 2020.
 
@@ -61,6 +61,8 @@ def generate(
         top_k=top_k, top_p=top_p, results=results, bos=bos, eos=eos, pad=pad,
     )  # fmt: skip
     check(jit_compile=jit_compile, **options)
+    if "prompt" in inputs:
+        check_prompt(ops.convert_to_numpy(inputs["prompt"]))
     inputs = {name: ops.convert_to_tensor(value) for name, value in inputs.items()}
     batch = int(next(iter(inputs.values())).shape[0])
     noise = None
@@ -84,6 +86,15 @@ def check(max_length, beams, temperature, top_k, top_p, results, jit_compile, **
         raise ValueError(f"choose beams={beams} or temperature={temperature}: a beam search draws nothing.")
     if temperature == 0 and results > beams:
         raise ValueError(f"a beam search of {beams} has no {results} results; raise beams, or set a temperature.")
+
+
+def check_prompt(prompt):
+    """Say which rows of an array (B, S) would be read as other prompts than they are."""
+    written = prompt != PAD
+    wrong = ~written[:, :1].any(axis=1) | (written[:, 1:] & ~written[:, :-1]).any(axis=1)
+    if wrong.any():
+        rows = ", ".join(map(str, np.flatnonzero(wrong)[:5]))
+        raise ValueError(f"prompts need a token at least, and padding behind their end only; look at row {rows}.")
 
 
 def search(

@@ -99,6 +99,12 @@ def test_greedy_agrees_with_teacher_forcing(name):
         close(total, log_p.max(-1).sum(), 1e-4)
 
 
+@pytest.mark.parametrize("prompt", [[[5, 6], [0, 7]], [[5, 6], [0, 0]], [[5, 0, 7], [5, 6, 0]], [[], []]], ids=str)
+def test_a_prompt_that_would_be_read_as_another_is_refused(prompt):
+    with pytest.raises(ValueError, match="padding behind their end only; look at row"):
+        generate(transformer(), {"prompt": np.array(prompt, "int32")}, max_length=2)
+
+
 @pytest.mark.parametrize("name", ["transformer_rotary", "lstm"])
 def test_beams_and_samples_share_the_prompt(name):
     net, inputs, _ = model(name)

@@ -1,6 +1,8 @@
 """Clips, the labels of their frames, the digits that move, the timeline, and the app that learns from them."""
 
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -290,6 +292,15 @@ def test_the_app_learns_and_answers(films, tmp_path, capsys, monkeypatch, flags)
         assert all(row["max_difference_step"] < 1e-4 for row in report["results"] if row["name"] == "f32")
         card = LiteRTFile(tmp_path / "saved_models/video/model_f32.tflite").card()
         assert "the whole picture in grey from 0 to 1, 25 a second" in card["frames"]
+
+
+def test_a_damaged_clip_of_the_test_is_told_before_training(films, tmp_path, capsys):
+    shutil.copytree(films, tmp_path / "films")
+    parts = video.labelled(video.Config(data=str(tmp_path / "films")))
+    Path(parts["test"][0].path).write_bytes(b"no film")
+    assert video.APP.run(["train", "--data", str(tmp_path / "films"), "--output", str(tmp_path / "model"), *TINY]) == 2
+    assert "no video" in capsys.readouterr().err
+    assert not list((tmp_path / "model").glob("*"))
 
 
 def test_labels_that_mean_nothing_are_one():
