@@ -366,6 +366,64 @@ def test_data_that_changed_since_is_an_error(copy, capsys):
     assert "expected labels.json as in the run to resume, got another" in capsys.readouterr().err
 
 
+def cut_off(path):
+    path.write_bytes(path.read_bytes()[:-9])
+
+
+def emptied(path):
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize("spoil", [cut_off, emptied, Path.unlink])
+@pytest.mark.parametrize("name", ["config.json", "model.weights.h5", "labels.json", "checkpoint.npz"])
+def test_a_damaged_file_is_named_and_a_new_training_goes_over_it(name, spoil, copy, capsys):
+    spoil(copy / name)
+    command = ["predict", "1 2 3 4 5 6 1"] if name != "checkpoint.npz" else ["train", "--resume"]
+    assert APP.run([*command, "--output", str(copy)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    assert name in error or f"no trained model in {copy}" in error or f"run to resume in {copy}" in error
+    if name == "checkpoint.npz":
+        assert train(copy, "--steps", 1) == 0
+
+
+def test_evaluate_names_a_damaged_test_set_and_writes_damaged_metrics_again(copy, capsys):
+    emptied(copy / "metrics.json")
+    assert APP.run(["evaluate", "--output", str(copy)]) == 0
+    assert 0 <= metrics(copy)["test"]["accuracy"] <= 1
+    emptied(copy / "test.json")
+    assert APP.run(["evaluate", "--output", str(copy)]) == 2
+    assert f"got {copy / 'test.json'}, which is damaged" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.weights.h5"])
+def test_a_run_whose_best_weights_are_gone_is_not_resumed(name, copy, capsys):
+    (copy / name).unlink()
+    assert train(copy, "--resume", "--epochs", 5) == 2
+    assert f"expected {name} as in the run to resume, got none" in capsys.readouterr().err
+    assert note(copy)["state"]["epoch"] == 4
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        ({"app": "other"}, "got one of other"),
+        ({"run": 1}, "got a difference in 'new'"),
+        ({"state": 1}, "code has changed"),
+    ],
+)
+def test_a_run_of_another_app_or_a_newer_version_is_not_resumed(part, message, copy, capsys):
+    facts = {**note(copy), **{k: v if k == "app" else {**note(copy)[k], "new": v} for k, v in part.items()}}
+    with np.load(copy / "checkpoint.npz") as data:
+        arrays = dict(data)
+    np.savez(copy / "checkpoint.npz", **{**arrays, "note": np.frombuffer(store.to_json(facts), "uint8")})
+    assert train(copy, "--resume", "--epochs", 5) == 2
+    assert message in capsys.readouterr().err
+    assert train(copy, "--steps", 1) == 0
+    assert ("goes on with it instead" in capsys.readouterr().out) == ("app" not in part)
+
+
 def test_a_model_that_changed_since_is_an_error(copy, capsys):
     def model(config, assets):
         return toy.model(dataclasses.replace(config, units=3), assets)

@@ -230,18 +230,23 @@ class App:
         if not (folder / "config.json").exists():
             raise UserError(f"no trained model in {folder}: run `{self.command} train{self.flag(folder)}` first")
         with one_line_errors():
-            saved = store.read_json(folder / "config.json")
+            saved = store.read_json(folder / "config.json", "app", "config", "assets")
+        self.check_own(saved, folder)
+        return saved
+
+    def check_own(self, saved: dict, folder: Path) -> None:
+        """Raises UserError where what was saved in `folder` is of another app."""
         if saved["app"] != self.name:
             raise UserError(f"expected a model of the app {self.name} in {folder}, got one of {saved['app']}")
-        return saved
 
     def flag(self, folder: Path) -> str:
         """Returns ` --output DIR` where it is not the default."""
         return "" if folder == self.folder() else f" --output {shlex.quote(str(folder))}"
 
-    def configured(self, saved: dict, folder: Path) -> object:
-        """Returns the Config of saved fields."""
-        own = {field.name for field in dataclasses.fields(self.Config)}
+    def configured(self, saved: dict, folder: Path, cls: type | None = None) -> object:
+        """Returns the Config, or another dataclass, of saved fields."""
+        cls = cls or self.Config
+        own = {field.name for field in dataclasses.fields(cls)}
         odd = sorted(own ^ set(saved))
         if odd:
             raise UserError(
@@ -249,7 +254,7 @@ class App:
                 f"it was trained by another version of this app; run `{self.command} train` again"
             )
         with one_line_errors():
-            return self.Config(**saved)
+            return cls(**saved)
 
 
 def load_assets(folder: Path, names: dict[str, str]) -> dict:

@@ -1,6 +1,7 @@
 """The commands of an app: their flags, and predict, evaluate and export; `train` and `demo` have files of their own."""
 
 import collections.abc
+import contextlib
 import dataclasses
 import json
 import os
@@ -181,8 +182,9 @@ def evaluate_command(app, args) -> None:
     trained = app.load(folder)
     metrics = evaluated(app, trained, examples(app, trained, given))
     if given is None:
-        path = folder / "metrics.json"
-        kept = store.read_json(path) if path.exists() else {}
+        kept = {}
+        with contextlib.suppress(FileNotFoundError, ValueError):  # a damaged one is written anew
+            kept = store.read_json(folder / "metrics.json", "training")
         store.commit(folder, {"metrics.json": store.to_json({**kept, "test": metrics})})
     print(cli.table(metrics))
 

@@ -1,5 +1,6 @@
 """The command `train`: checks, then data, model and `fit()`, then everything that `saved_models/<app>/` holds."""
 
+import contextlib
 import dataclasses
 import datetime
 import importlib.util
@@ -58,7 +59,8 @@ def settings(app, args, note: dict | None) -> tuple[object, Run]:
     with one_line_errors():
         config = app.configured(chosen, app.folder(args.output)) if note else app.Config(**chosen)
         shared = {f.name: getattr(config, f.name) for f in dataclasses.fields(Run) if f.name in own}
-        return config, Run(**{**common, **shared})
+        chosen = {**common, **shared}
+        return config, app.configured(chosen, app.folder(args.output), Run) if note else Run(**chosen)
 
 
 def checkpoint_path(folder: Path) -> Path:
@@ -69,24 +71,26 @@ def checkpoint_note(app, folder: Path) -> dict:
     """Returns what a checkpoint says about its run.
 
     Raises:
-        UserError: when there is none.
+        UserError: when there is none, it is damaged, or it is of another app.
     """
     path = checkpoint_path(folder)
     if not path.exists():
         raise UserError(f"expected a run to resume in {folder}, got none: train without --resume")
     with one_line_errors():
-        return store.read_note(path)
+        note = store.read_note(path)
+    app.check_own(note, folder)
+    return note
 
 
 def announce(app, folder: Path) -> None:
     """Says what happens to a model or an unfinished run that is already there."""
-    if checkpoint_path(folder).exists():
+    with contextlib.suppress(UserError):  # none, a damaged one, or one of another app
         epoch = checkpoint_note(app, folder)["state"]["epoch"]
-        print(
+        return print(
             f"{folder} holds a run of {epoch} epochs: its files are replaced when the first epoch of this one is done; "
             f"`{app.command} train --resume{app.flag(folder)}` goes on with it instead"
         )
-    elif (folder / "config.json").exists():
+    if (folder / "config.json").exists():
         print(f"{folder} holds a trained model: its files are replaced when the first epoch of this run is done")
 
 
@@ -134,7 +138,11 @@ def train(app, config, run: Run, folder: Path, note: dict | None = None) -> dict
 
 
 def same_assets(folder: Path, assets: dict) -> None:
-    """Raises UserError when a resumed run makes other assets than it did: its data or a setting has changed."""
+    """Raises UserError when a resumed run makes other assets than it did, or the best weights so far are gone."""
+    for name in ("config.json", "model.weights.h5"):
+        if not (folder / name).exists():
+            went = f"expected {name} as in the run to resume, got none"
+            raise UserError(f"{went}: bring it back from a copy, or train without --resume")
     for name, content in asset_files(assets)[1].items():
         if not (folder / name).exists() or (folder / name).read_bytes() != content:
             raise UserError(
