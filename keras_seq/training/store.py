@@ -158,8 +158,10 @@ def writable(folder: Path) -> None:
     probe = Path(folder) / f".probe.{os.getpid()}"
     try:
         probe.parent.mkdir(parents=True, exist_ok=True)
-        probe.write_bytes(b"x")
-        probe.unlink()
+        try:
+            probe.write_bytes(b"x")
+        finally:
+            probe.unlink(missing_ok=True)
     except OSError as error:
         if is_disk_full(error):
             raise disk_full(Path(folder), 0) from error
