@@ -240,6 +240,17 @@ def start(folder, *flags):
     return subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
 
+def into_a_closed_pipe(*flags):
+    """Runs a command as `... | head -1` does when `head` has gone; what Python holds back comes at the very end."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    argv = [sys.executable, "-m", "tests.toy", *map(str, flags)]
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    done = subprocess.run(argv, cwd=ROOT, env=env, stdout=writer, stderr=subprocess.PIPE, text=True)
+    os.close(writer)
+    return done
+
+
 def wait_for(path, process):
     for _ in range(3000):
         if path.exists():
@@ -314,6 +325,24 @@ def test_ctrl_c_in_the_first_epoch_leaves_nothing(tmp_path, capsys):
     assert train(tmp_path / "new", app=dataclasses.replace(APP, preview=preview)) == 130
     assert "before the end of the first epoch" in capsys.readouterr().err
     assert not (tmp_path / "new" / "model.weights.h5").exists()
+
+
+def test_a_terminated_run_says_how_to_go_on(tmp_path):
+    with start(tmp_path, "--slow", 0.3) as process:
+        wait_for(tmp_path / "checkpoint.npz", process)
+        process.terminate()
+        error = process.communicate()[1]
+    assert process.returncode == 130
+    assert f"stopped: run `python -m tests.toy train --resume --output {tmp_path}`" in error
+    assert "Traceback" not in error
+    assert not (tmp_path / ".writing").exists()
+
+
+def test_a_training_whose_output_nobody_reads_any_more_is_no_success(tmp_path):
+    done = into_a_closed_pipe("train", "--output", tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: expected a reader of what is printed, got a closed pipe: stopped")
+    assert done.stderr.count("\n") == 1
 
 
 def test_a_finished_run_can_be_given_more_epochs(copy, capsys):
@@ -571,12 +600,32 @@ def test_predict_says_what_is_wrong_with_a_file(content, message, trained, tmp_p
 
 def test_predict_into_a_closed_pipe_is_quiet(trained):
     """`predict ... | head -1` on more than a pipe holds."""
-    reader, writer = os.pipe()
-    os.close(reader)
-    argv = [sys.executable, "-m", "tests.toy", "predict", "--output", str(trained), "1 2 3 4 5 6 7"]
-    done = subprocess.run(argv, cwd=ROOT, stdout=writer, stderr=subprocess.PIPE, text=True)
-    os.close(writer)
+    done = into_a_closed_pipe("predict", "--output", trained, "1 2 3 4 5 6 7")
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_an_export_into_a_closed_pipe_writes_its_files(copy):
+    done = into_a_closed_pipe("export", "--output", copy)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (copy / "report.json").exists()
+
+
+def test_closed_streams_are_empty_ones(trained):
+    argv = [sys.executable, "-m", "tests.toy", "predict", "-", "--output", str(trained)]
+    done = subprocess.run(["sh", "-c", 'exec "$@" <&- >&-', "sh", *argv], cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("command", ["predict", "evaluate", "export"])
+def test_ctrl_c_is_no_traceback(command, copy, capsys):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    app = dataclasses.replace(APP, **{command: interrupted})
+    words = ["1 2 3 4 5 6 7"] if command == "predict" else []
+    assert app.run([command, "--output", str(copy), *words]) == 130
+    assert capsys.readouterr().err == "\nstopped\n"
+    assert not list(copy.glob(".export*"))
 
 
 def test_evaluate_repeats_the_test_of_the_training(copy, capsys):

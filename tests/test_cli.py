@@ -198,6 +198,8 @@ def test_no_command_prints_the_help():
         ("export --formats f32,int3", "formats of f32, f16, int8, int4; got int3"),
         ("export --agreement 101", "expected --agreement from 0 to 100, got 101"),
         ("export --kl-int4 -1", "expected --kl-int4 of at least 0, got -1"),
+        ("train --output=", "expected --output DIR, got an empty one: name a folder, or leave --output out"),
+        ("predict caf\udce9", r"expected UTF-8 text, got other bytes in 'caf\udce9': convert it"),
         ("train --output /dev/null/x", "expected a folder to write to, got /dev/null/x"),
     ],
 )

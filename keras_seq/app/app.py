@@ -24,11 +24,12 @@ import dataclasses
 import json
 import os
 import shlex
+import signal
 import sys
 from pathlib import Path
 from typing import Literal
 
-from keras_seq.app.cli import UserError, one_line_errors
+from keras_seq.app.cli import UserError, drop_stdout, one_line_errors, open_streams
 from keras_seq.training import store
 
 MAX_TEST_BYTES = 20_000_000  # larger test sets are not copied beside the model: `evaluate` reads the data again
@@ -163,27 +164,31 @@ class App:
         return (sys.modules[self.Config.__module__].__doc__ or self.name).strip()
 
     def main(self, argv: list[str] | None = None) -> None:
-        """Runs a command line and exits: 0 done, 1 an export that failed its check, 2 a user's error, 130 Ctrl-C."""
-        for stream in (sys.stdout, sys.stderr):
-            if hasattr(stream, "reconfigure"):
-                stream.reconfigure(encoding="utf-8", errors="replace")
-        sys.exit(self.run(sys.argv[1:] if argv is None else argv))
+        """Runs a command line and exits: 0 done, 1 an export that failed its check, 2 a user's error, 130 stopped."""
+        open_streams()
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what is half done is cleared away
+        code = self.run(sys.argv[1:] if argv is None else argv)
+        if code and "tensorflow" in sys.modules:  # Python's own end waits, now and then for ever, for data being made
+            for stream in (sys.stdout, sys.stderr):
+                stream.flush()
+            os._exit(code)
+        sys.exit(code)
 
     def run(self, argv: list[str]) -> int:
         """Runs a command line and returns the exit code; a user's error is one line on stderr."""
-        from keras_seq.app.commands import COMMANDS, parser
-
         try:
-            args = parser(self).parse(argv)
-            if args.command is None:
-                parser(self).print_help()
-                return 0
-            return COMMANDS[args.command].run(self, args) or 0
+            try:
+                return self.obey(argv)
+            finally:
+                sys.stdout.flush()
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)
             return 2
+        except KeyboardInterrupt:
+            print("\nstopped", file=sys.stderr)
+            return 130
         except BrokenPipeError:  # `... | head` has read enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            drop_stdout()
             return 0
         except OSError as error:
             if store.is_disk_full(error):
@@ -191,7 +196,24 @@ class App:
                 return 2
             raise
 
-    def folder(self, output: str | None = None) -> Path:
+    def obey(self, argv: list[str]) -> int:
+        """Runs the command that a command line names; without one prints the help."""
+        from keras_seq.app.commands import COMMANDS, parser
+
+        args = parser(self).parse(argv)
+        if args.command is None:
+            parser(self).print_help()
+            return 0
+        return COMMANDS[args.command].run(self, args) or 0
+
+    def folder(self, output: str | Path | None = None) -> Path:
+        """Returns the folder of the model.
+
+        Raises:
+            UserError: for an empty text, such as a shell's variable that is not set: no other model is meant by it.
+        """
+        if output == "":
+            raise UserError("expected --output DIR, got an empty one: name a folder, or leave --output out")
         return Path(output) if output else Path("saved_models") / self.name
 
     def build(self, config: object, assets: dict, mixed_precision: bool = False):

@@ -272,16 +272,16 @@ def publish(app, trained: Trained, stage: Path, options) -> int:
     text = text or cli.table(json.loads(store.to_json(report)))
     (stage / SEAL).write_bytes(store.to_json(report))
     (stage / "report.md").write_text((page or text) + "\n", encoding="utf-8")
-    print(text)
-    if ok and getattr(options, "bundle", ""):
-        with one_line_errors():
-            hand_over(stage, options.bundle, f"keras_seq: {app.name}", app.doc.partition("\n\n")[0])
-        print(f"the bundle for a mobile developer is in {options.bundle}; it begins with README.md")
     place = trained.folder if ok else trained.folder / "export_failed"
     place.mkdir(exist_ok=True)
     for path in [place / SEAL, *place.glob("model_*.tflite")]:  # of an earlier export, perhaps in more formats
         path.unlink(missing_ok=True)
     store.replace_folder(stage, place)
+    print(text)
+    if ok and getattr(options, "bundle", ""):
+        with one_line_errors():
+            hand_over(place, options.bundle, f"keras_seq: {app.name}", app.doc.partition("\n\n")[0])
+        print(f"the bundle for a mobile developer is in {options.bundle}; it begins with README.md")
     if not ok:
         message = f"error: expected files that agree with the model, got the differences above: see {place}"
         print(message, file=sys.stderr)

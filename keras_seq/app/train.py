@@ -21,7 +21,7 @@ STALE = ("metrics.json", "README.md", SEAL, "learning_curves.png", "test.json") 
 
 
 def train_command(app, args) -> int:
-    """Checks all that can be checked at once, then trains; Ctrl-C ends with a line that says how to go on."""
+    """Checks all that can be checked at once, then trains; a run that is stopped says how to go on."""
     folder = app.folder(args.output)
     store.recover(folder)
     note = checkpoint_note(app, folder) if args.resume else None
@@ -36,6 +36,10 @@ def train_command(app, args) -> int:
     except KeyboardInterrupt:
         print(f"\n{interrupted(app, folder)}", file=sys.stderr)
         return 130
+    except BrokenPipeError as error:
+        cli.drop_stdout()
+        gone = "expected a reader of what is printed, got a closed pipe"
+        raise UserError(f"{gone}: {interrupted(app, folder)}") from error
     except FloatingPointError as error:
         raise UserError(str(error)) from error
 
@@ -95,6 +99,8 @@ def announce(app, folder: Path) -> None:
 
 
 def interrupted(app, folder: Path) -> str:
+    """Returns what to say of a run that is stopped; it may be in the middle of writing an epoch's files."""
+    store.recover(folder)
     if not checkpoint_path(folder).exists():
         return "stopped before the end of the first epoch: nothing was written"
     epoch = checkpoint_note(app, folder)["state"]["epoch"]
