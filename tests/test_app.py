@@ -671,6 +671,23 @@ def test_an_export_counts_until_there_are_new_weights(copy, capsys):
         assert expected in capsys.readouterr().err
 
 
+def test_what_writes_is_alone_in_a_folder_and_what_reads_is_not(copy, capsys):
+    before = metrics(copy)
+    with store.alone(copy):
+        for command in ("train", "export"):
+            assert APP.run([command, "--output", str(copy)]) == 2
+            error = capsys.readouterr().err
+            assert error == (
+                f"error: expected a folder that no other program is writing to, got {copy}: wait for its end, or give "
+                "another --output DIR\n"
+            )
+        assert APP.run(["evaluate", "--output", str(copy)]) == 0
+        assert "metrics.json stays as it is" in capsys.readouterr().err
+        assert predict(copy, ROWS[0]) == 0
+    assert metrics(copy) == before
+    assert APP.run(["evaluate", "--output", str(copy)]) == 0
+
+
 def test_exports_at_once_leave_each_other_alone(copy):
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()

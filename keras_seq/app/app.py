@@ -248,7 +248,7 @@ class App:
 
     def settings(self, folder: Path) -> dict:
         """Returns the config.json of a trained model."""
-        store.recover(folder)
+        store.settle(folder)
         if not (folder / "config.json").exists():
             raise UserError(f"no trained model in {folder}: run `{self.command} train{self.flag(folder)}` first")
         with one_line_errors():

@@ -49,6 +49,15 @@ def one_line_errors():
         raise UserError(one_line(error)) from error
 
 
+@contextlib.contextmanager
+def entered(context):
+    """Enters a context; only what that raises becomes a UserError of one line, not what is done inside."""
+    with contextlib.ExitStack() as stack:
+        with one_line_errors():
+            stack.enter_context(context)
+        yield
+
+
 def open_streams() -> None:
     """Makes standard output and errors UTF-8; a stream that is closed reads and writes nothing from here on.
 

@@ -185,7 +185,11 @@ def evaluate_command(app, args) -> None:
         kept = {}
         with contextlib.suppress(FileNotFoundError, ValueError):  # a damaged one is written anew
             kept = store.read_json(folder / "metrics.json", "training")
-        store.commit(folder, {"metrics.json": store.to_json({**kept, "test": metrics})})
+        try:
+            with store.alone(folder):
+                store.commit(folder, {"metrics.json": store.to_json({**kept, "test": metrics})})
+        except store.Busy:  # perhaps the training itself: it writes them at its end
+            print(f"metrics.json stays as it is: another program is writing into {folder}", file=sys.stderr)
     print(cli.table(metrics))
 
 
@@ -228,6 +232,12 @@ def export_command(app, args) -> int:
         with one_line_errors():
             check_place(bundle, folder)
     checked_writable(folder)
+    with cli.entered(store.alone(folder)):  # else new weights may come while files are made of those before
+        return exported(app, folder, options)
+
+
+def exported(app, folder: Path, options) -> int:
+    """Exports the model of a folder and returns the exit code."""
     start()
     trained = app.load(folder)
     stage = stage_of(folder)

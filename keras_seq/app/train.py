@@ -21,15 +21,21 @@ STALE = ("metrics.json", "README.md", SEAL, "learning_curves.png", "test.json") 
 
 
 def train_command(app, args) -> int:
-    """Checks all that can be checked at once, then trains; a run that is stopped says how to go on."""
+    """Checks all that can be checked at once, then trains, alone in the folder."""
     folder = app.folder(args.output)
-    store.recover(folder)
+    store.settle(folder)
     note = checkpoint_note(app, folder) if args.resume else None
     config, run = settings(app, args, note)
     with one_line_errors():
         store.writable(folder)
-    if not args.resume:
-        announce(app, folder)
+    with cli.entered(store.alone(folder)):
+        if not args.resume:
+            announce(app, folder)
+        return trained(app, config, run, folder, note)
+
+
+def trained(app, config, run: Run, folder: Path, note: dict | None) -> int:
+    """Trains and returns the exit code; a run that is stopped says how to go on."""
     try:
         train(app, config, run, folder, note)
         return 0

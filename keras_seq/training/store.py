@@ -123,6 +123,44 @@ def recover(folder: Path) -> None:
     shutil.rmtree(ready, ignore_errors=True)
 
 
+class Busy(ValueError):
+    """Another program is writing into a folder."""
+
+
+@contextlib.contextmanager
+def alone(folder: Path):
+    """Keeps others from writing into a folder meanwhile; a program that is killed keeps nobody out any more.
+
+    Raises:
+        Busy: when another program holds it.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows has no such locks
+        yield
+        return
+    number = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # a disk without locks
+            try:
+                fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise Busy(
+                    f"expected a folder that no other program is writing to, got {folder}: wait for its end, or give "
+                    "another --output DIR"
+                ) from error
+        yield
+    finally:
+        os.close(number)
+
+
+def settle(folder: Path) -> None:
+    """Recovers, unless the program whose commit it is still runs and does so itself."""
+    if (Path(folder) / READY).is_dir():
+        with contextlib.suppress(Busy), alone(folder):
+            recover(folder)
+
+
 def write(path: Path, content) -> None:
     """Writes bytes, or calls `content(path)`, and hands the file to the disk."""
     if content is None:
