@@ -353,6 +353,20 @@ def test_a_finished_run_can_be_given_more_epochs(copy, capsys):
     assert store.read_json(copy / "metrics.json")["history"]["loss"][:4] == metrics(copy)["history"]["loss"][:4]
 
 
+def test_new_weights_of_a_resumed_run_remove_what_tells_of_the_old_ones(copy):
+    def preview(config, model, assets, examples):
+        if note(copy)["state"]["epoch"] == 5:
+            raise KeyboardInterrupt
+        return Preview({"score": 1.0})
+
+    app = dataclasses.replace(APP, preview=preview, monitor="score", mode="max")
+    assert train(copy, "--resume", "--epochs", 9, app=app) == 130
+    assert note(copy)["state"]["best_epoch"] == 5
+    assert not {"metrics.json", "README.md", "learning_curves.png"} & {path.name for path in copy.iterdir()}
+    assert train(copy, "--resume", "--epochs", 5) == 0  # nothing left to train: they are written
+    assert metrics(copy)["training"]["best_epoch"] == 5
+
+
 def test_steps_are_counted_and_not_the_epochs_that_they_cut_short(tmp_path):
     """6 steps an epoch: 8 end in the second one, and 24 in the fifth, as two were not run to their end."""
     assert train(tmp_path, "--steps", 8) == 0

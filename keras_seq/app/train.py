@@ -224,8 +224,7 @@ def callbacks(app, config, run: Run, folder: Path, data: Data, assets: dict, sta
     from keras_seq.training.callbacks import Board, Clock, Keeper, Progress, Showing
 
     settings = settings_of(app, config, run)
-    stale = dict.fromkeys(STALE if state.epoch == 0 else (SEAL,))
-    files = {**stale, **config_file(settings, assets), **asset_files(assets)[1], **test_file(data.test)}
+    files = {**dict.fromkeys(STALE), **config_file(settings, assets), **asset_files(assets)[1], **test_file(data.test)}
     showing = Showing(lambda model: app.preview(config, model, assets, samples(data))) if app.preview else None
     keeper = Keeper(folder, state, settings, files, app.monitor, app.mode, run.patience, run.keep)
     progress = Progress(state, epochs(run, data, state), getattr(data.train, "steps", None), showing)
