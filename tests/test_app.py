@@ -624,6 +624,19 @@ def test_an_export_into_a_closed_pipe_writes_its_files(copy):
     assert (copy / "report.json").exists()
 
 
+def test_a_package_that_is_not_installed_is_named(trained, capsys):
+    def missing(name):
+        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+    app = dataclasses.replace(APP, predict=lambda *_, **__: missing("no_such_package.part"))
+    assert predict(trained, ROWS[0], app=app) == 2
+    expected = "error: expected the Python package no_such_package, got none: run `pip install -e .`"
+    assert capsys.readouterr().err.startswith(expected)
+    app = dataclasses.replace(APP, predict=lambda *_, **__: missing("keras_seq.gone"))
+    with pytest.raises(ModuleNotFoundError):
+        predict(trained, ROWS[0], app=app)
+
+
 def test_closed_streams_are_empty_ones(trained):
     argv = [sys.executable, "-m", "tests.toy", "predict", "-", "--output", str(trained)]
     done = subprocess.run(["sh", "-c", 'exec "$@" <&- >&-', "sh", *argv], cwd=ROOT, stderr=subprocess.PIPE, text=True)

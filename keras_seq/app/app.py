@@ -21,6 +21,7 @@ Neither tensorflow nor keras is imported before a command needs it, so that help
 
 import collections.abc
 import dataclasses
+import importlib.util
 import json
 import os
 import shlex
@@ -183,6 +184,13 @@ class App:
                 sys.stdout.flush()
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)
+            return 2
+        except ModuleNotFoundError as error:
+            name = (error.name or "keras_seq").partition(".")[0]
+            if name in ("keras_seq", "apps") or importlib.util.find_spec(name):  # it is there: a bug
+                raise
+            got = f"expected the Python package {name}, got none"
+            print(f"error: {got}: run `pip install -e .` where setup.py lies", file=sys.stderr)
             return 2
         except KeyboardInterrupt:
             print("\nstopped", file=sys.stderr)
