@@ -176,6 +176,14 @@ def test_help_of_train_shows_settings_and_run():
     assert "--resume" in out
 
 
+@pytest.mark.parametrize(("example", "there"), [("TEXT", True), ("WORD", True), ("PICTURE", False), ("FILE", False)])
+def test_exported_files_answer_texts_alone(example, there, capsys):
+    app = dataclasses.replace(toy.APP, example=example)
+    with pytest.raises(SystemExit):
+        app.run(["predict", "--help"])
+    assert ("--exported" in capsys.readouterr().out) == there
+
+
 def test_no_command_prints_the_help():
     code, out, _, slow = stop()
     assert (code, slow) == (0, [])
