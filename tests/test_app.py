@@ -240,6 +240,17 @@ def start(folder, *flags):
     return subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
 
+def into_a_closed_pipe(*flags):
+    """Runs a command as `... | head -1` does when `head` has gone; what Python holds back comes at the very end."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    argv = [sys.executable, "-m", "tests.toy", *map(str, flags)]
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    done = subprocess.run(argv, cwd=ROOT, env=env, stdout=writer, stderr=subprocess.PIPE, text=True)
+    os.close(writer)
+    return done
+
+
 def wait_for(path, process):
     for _ in range(3000):
         if path.exists():
@@ -316,12 +327,44 @@ def test_ctrl_c_in_the_first_epoch_leaves_nothing(tmp_path, capsys):
     assert not (tmp_path / "new" / "model.weights.h5").exists()
 
 
+def test_a_terminated_run_says_how_to_go_on(tmp_path):
+    with start(tmp_path, "--slow", 0.3) as process:
+        wait_for(tmp_path / "checkpoint.npz", process)
+        process.terminate()
+        error = process.communicate()[1]
+    assert process.returncode == 130
+    assert f"stopped: run `python -m tests.toy train --resume --output {tmp_path}`" in error
+    assert "Traceback" not in error
+    assert not (tmp_path / ".writing").exists()
+
+
+def test_a_training_whose_output_nobody_reads_any_more_is_no_success(tmp_path):
+    done = into_a_closed_pipe("train", "--output", tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: expected a reader of what is printed, got a closed pipe: stopped")
+    assert done.stderr.count("\n") == 1
+
+
 def test_a_finished_run_can_be_given_more_epochs(copy, capsys):
     assert train(copy, "--resume") == 0
     assert "nothing left to train: --epochs was reached after epoch 4" in capsys.readouterr().out
     assert train(copy, "--resume", "--epochs", 5) == 0
     assert metrics(copy)["training"]["epochs"] == 5
     assert store.read_json(copy / "metrics.json")["history"]["loss"][:4] == metrics(copy)["history"]["loss"][:4]
+
+
+def test_new_weights_of_a_resumed_run_remove_what_tells_of_the_old_ones(copy):
+    def preview(config, model, assets, examples):
+        if note(copy)["state"]["epoch"] == 5:
+            raise KeyboardInterrupt
+        return Preview({"score": 1.0})
+
+    app = dataclasses.replace(APP, preview=preview, monitor="score", mode="max")
+    assert train(copy, "--resume", "--epochs", 9, app=app) == 130
+    assert note(copy)["state"]["best_epoch"] == 5
+    assert not {"metrics.json", "README.md", "learning_curves.png"} & {path.name for path in copy.iterdir()}
+    assert train(copy, "--resume", "--epochs", 5) == 0  # nothing left to train: they are written
+    assert metrics(copy)["training"]["best_epoch"] == 5
 
 
 def test_steps_are_counted_and_not_the_epochs_that_they_cut_short(tmp_path):
@@ -364,6 +407,64 @@ def test_data_that_changed_since_is_an_error(copy, capsys):
 
     assert train(copy, "--resume", "--epochs", 5, app=dataclasses.replace(APP, data=data)) == 2
     assert "expected labels.json as in the run to resume, got another" in capsys.readouterr().err
+
+
+def cut_off(path):
+    path.write_bytes(path.read_bytes()[:-9])
+
+
+def emptied(path):
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize("spoil", [cut_off, emptied, Path.unlink])
+@pytest.mark.parametrize("name", ["config.json", "model.weights.h5", "labels.json", "checkpoint.npz"])
+def test_a_damaged_file_is_named_and_a_new_training_goes_over_it(name, spoil, copy, capsys):
+    spoil(copy / name)
+    command = ["predict", "1 2 3 4 5 6 1"] if name != "checkpoint.npz" else ["train", "--resume"]
+    assert APP.run([*command, "--output", str(copy)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    assert name in error or f"no trained model in {copy}" in error or f"run to resume in {copy}" in error
+    if name == "checkpoint.npz":
+        assert train(copy, "--steps", 1) == 0
+
+
+def test_evaluate_names_a_damaged_test_set_and_writes_damaged_metrics_again(copy, capsys):
+    emptied(copy / "metrics.json")
+    assert APP.run(["evaluate", "--output", str(copy)]) == 0
+    assert 0 <= metrics(copy)["test"]["accuracy"] <= 1
+    emptied(copy / "test.json")
+    assert APP.run(["evaluate", "--output", str(copy)]) == 2
+    assert f"got {copy / 'test.json'}, which is damaged" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.weights.h5"])
+def test_a_run_whose_best_weights_are_gone_is_not_resumed(name, copy, capsys):
+    (copy / name).unlink()
+    assert train(copy, "--resume", "--epochs", 5) == 2
+    assert f"expected {name} as in the run to resume, got none" in capsys.readouterr().err
+    assert note(copy)["state"]["epoch"] == 4
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        ({"app": "other"}, "got one of other"),
+        ({"run": 1}, "got a difference in 'new'"),
+        ({"state": 1}, "code has changed"),
+    ],
+)
+def test_a_run_of_another_app_or_a_newer_version_is_not_resumed(part, message, copy, capsys):
+    facts = {**note(copy), **{k: v if k == "app" else {**note(copy)[k], "new": v} for k, v in part.items()}}
+    with np.load(copy / "checkpoint.npz") as data:
+        arrays = dict(data)
+    np.savez(copy / "checkpoint.npz", **{**arrays, "note": np.frombuffer(store.to_json(facts), "uint8")})
+    assert train(copy, "--resume", "--epochs", 5) == 2
+    assert message in capsys.readouterr().err
+    assert train(copy, "--steps", 1) == 0
+    assert ("goes on with it instead" in capsys.readouterr().out) == ("app" not in part)
 
 
 def test_a_model_that_changed_since_is_an_error(copy, capsys):
@@ -513,12 +614,45 @@ def test_predict_says_what_is_wrong_with_a_file(content, message, trained, tmp_p
 
 def test_predict_into_a_closed_pipe_is_quiet(trained):
     """`predict ... | head -1` on more than a pipe holds."""
-    reader, writer = os.pipe()
-    os.close(reader)
-    argv = [sys.executable, "-m", "tests.toy", "predict", "--output", str(trained), "1 2 3 4 5 6 7"]
-    done = subprocess.run(argv, cwd=ROOT, stdout=writer, stderr=subprocess.PIPE, text=True)
-    os.close(writer)
+    done = into_a_closed_pipe("predict", "--output", trained, "1 2 3 4 5 6 7")
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_an_export_into_a_closed_pipe_writes_its_files(copy):
+    done = into_a_closed_pipe("export", "--output", copy)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (copy / "report.json").exists()
+
+
+def test_a_package_that_is_not_installed_is_named(trained, capsys):
+    def missing(name):
+        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+    app = dataclasses.replace(APP, predict=lambda *_, **__: missing("no_such_package.part"))
+    assert predict(trained, ROWS[0], app=app) == 2
+    expected = "error: expected the Python package no_such_package, got none: run `pip install -e .`"
+    assert capsys.readouterr().err.startswith(expected)
+    app = dataclasses.replace(APP, predict=lambda *_, **__: missing("keras_seq.gone"))
+    with pytest.raises(ModuleNotFoundError):
+        predict(trained, ROWS[0], app=app)
+
+
+def test_closed_streams_are_empty_ones(trained):
+    argv = [sys.executable, "-m", "tests.toy", "predict", "-", "--output", str(trained)]
+    done = subprocess.run(["sh", "-c", 'exec "$@" <&- >&-', "sh", *argv], cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("command", ["predict", "evaluate", "export"])
+def test_ctrl_c_is_no_traceback(command, copy, capsys):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    app = dataclasses.replace(APP, **{command: interrupted})
+    words = ["1 2 3 4 5 6 7"] if command == "predict" else []
+    assert app.run([command, "--output", str(copy), *words]) == 130
+    assert capsys.readouterr().err == "\nstopped\n"
+    assert not list(copy.glob(".export*"))
 
 
 def test_evaluate_repeats_the_test_of_the_training(copy, capsys):
@@ -562,6 +696,23 @@ def test_an_export_counts_until_there_are_new_weights(copy, capsys):
         assert predict(copy, ROWS[0], "--exported") == 2
         expected = f"got those of an earlier one: run `{APP.command} export --output {copy}` again"
         assert expected in capsys.readouterr().err
+
+
+def test_what_writes_is_alone_in_a_folder_and_what_reads_is_not(copy, capsys):
+    before = metrics(copy)
+    with store.alone(copy):
+        for command in ("train", "export"):
+            assert APP.run([command, "--output", str(copy)]) == 2
+            error = capsys.readouterr().err
+            assert error == (
+                f"error: expected a folder that no other program is writing to, got {copy}: wait for its end, or give "
+                "another --output DIR\n"
+            )
+        assert APP.run(["evaluate", "--output", str(copy)]) == 0
+        assert "metrics.json stays as it is" in capsys.readouterr().err
+        assert predict(copy, ROWS[0]) == 0
+    assert metrics(copy) == before
+    assert APP.run(["evaluate", "--output", str(copy)]) == 0
 
 
 def test_exports_at_once_leave_each_other_alone(copy):

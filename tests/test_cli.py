@@ -176,6 +176,14 @@ def test_help_of_train_shows_settings_and_run():
     assert "--resume" in out
 
 
+@pytest.mark.parametrize(("example", "there"), [("TEXT", True), ("WORD", True), ("PICTURE", False), ("FILE", False)])
+def test_exported_files_answer_texts_alone(example, there, capsys):
+    app = dataclasses.replace(toy.APP, example=example)
+    with pytest.raises(SystemExit):
+        app.run(["predict", "--help"])
+    assert ("--exported" in capsys.readouterr().out) == there
+
+
 def test_no_command_prints_the_help():
     code, out, _, slow = stop()
     assert (code, slow) == (0, [])
@@ -198,6 +206,8 @@ def test_no_command_prints_the_help():
         ("export --formats f32,int3", "formats of f32, f16, int8, int4; got int3"),
         ("export --agreement 101", "expected --agreement from 0 to 100, got 101"),
         ("export --kl-int4 -1", "expected --kl-int4 of at least 0, got -1"),
+        ("train --output=", "expected --output DIR, got an empty one: name a folder, or leave --output out"),
+        ("predict caf\udce9", r"expected UTF-8 text, got other bytes in 'caf\udce9': convert it"),
         ("train --output /dev/null/x", "expected a folder to write to, got /dev/null/x"),
     ],
 )

@@ -95,6 +95,29 @@ def test_a_folder_that_cannot_be_written_is_an_error_that_says_so(tmp_path):
     assert contents(tmp_path) == {"file": b"no folder"}
 
 
+def test_a_reader_finishes_a_commit_only_when_its_writer_has_gone(tmp_path):
+    ready = tmp_path / store.READY
+    ready.mkdir()
+    for name, content in {store.REMOVED: b"[]", "a.json": b"new a"}.items():
+        (ready / name).write_bytes(content)
+    with store.alone(tmp_path):
+        store.settle(tmp_path)
+        assert ready.is_dir()
+    store.settle(tmp_path)
+    assert contents(tmp_path) == {"a.json": b"new a"}
+
+
+def test_a_full_disk_keeps_no_probe_file(tmp_path, monkeypatch):
+    def write_bytes(path, content):
+        path.touch()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", write_bytes)
+    with pytest.raises(OSError, match="the files from before are whole"):
+        store.writable(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_folders_replace_folders_and_leave_the_rest(tmp_path):
     new, place = tmp_path / "new", filled(tmp_path / "place")
     store.commit(new, {"deep/x.bin": b"x", "a.json": b"a"})

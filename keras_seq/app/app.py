@@ -21,14 +21,16 @@ Neither tensorflow nor keras is imported before a command needs it, so that help
 
 import collections.abc
 import dataclasses
+import importlib.util
 import json
 import os
 import shlex
+import signal
 import sys
 from pathlib import Path
 from typing import Literal
 
-from keras_seq.app.cli import UserError, at_least, one_line_errors
+from keras_seq.app.cli import UserError, at_least, drop_stdout, one_line_errors, open_streams
 from keras_seq.training import store
 
 MAX_TEST_BYTES = 20_000_000  # larger test sets are not copied beside the model: `evaluate` reads the data again
@@ -162,27 +164,38 @@ class App:
         return (sys.modules[self.Config.__module__].__doc__ or self.name).strip()
 
     def main(self, argv: list[str] | None = None) -> None:
-        """Runs a command line and exits: 0 done, 1 an export that failed its check, 2 a user's error, 130 Ctrl-C."""
-        for stream in (sys.stdout, sys.stderr):
-            if hasattr(stream, "reconfigure"):
-                stream.reconfigure(encoding="utf-8", errors="replace")
-        sys.exit(self.run(sys.argv[1:] if argv is None else argv))
+        """Runs a command line and exits: 0 done, 1 an export that failed its check, 2 a user's error, 130 stopped."""
+        open_streams()
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what is half done is cleared away
+        code = self.run(sys.argv[1:] if argv is None else argv)
+        if code and "tensorflow" in sys.modules:  # Python's own end waits, now and then for ever, for data being made
+            for stream in (sys.stdout, sys.stderr):
+                stream.flush()
+            os._exit(code)
+        sys.exit(code)
 
     def run(self, argv: list[str]) -> int:
         """Runs a command line and returns the exit code; a user's error is one line on stderr."""
-        from keras_seq.app.commands import COMMANDS, parser
-
         try:
-            args = parser(self).parse(argv)
-            if args.command is None:
-                parser(self).print_help()
-                return 0
-            return COMMANDS[args.command].run(self, args) or 0
+            try:
+                return self.obey(argv)
+            finally:
+                sys.stdout.flush()
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)
             return 2
+        except ModuleNotFoundError as error:
+            name = (error.name or "keras_seq").partition(".")[0]
+            if name in ("keras_seq", "apps") or importlib.util.find_spec(name):  # it is there: a bug
+                raise
+            got = f"expected the Python package {name}, got none"
+            print(f"error: {got}: run `pip install -e .` where setup.py lies", file=sys.stderr)
+            return 2
+        except KeyboardInterrupt:
+            print("\nstopped", file=sys.stderr)
+            return 130
         except BrokenPipeError:  # `... | head` has read enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            drop_stdout()
             return 0
         except OSError as error:
             if store.is_disk_full(error):
@@ -190,7 +203,24 @@ class App:
                 return 2
             raise
 
-    def folder(self, output: str | None = None) -> Path:
+    def obey(self, argv: list[str]) -> int:
+        """Runs the command that a command line names; without one prints the help."""
+        from keras_seq.app.commands import COMMANDS, parser
+
+        args = parser(self).parse(argv)
+        if args.command is None:
+            parser(self).print_help()
+            return 0
+        return COMMANDS[args.command].run(self, args) or 0
+
+    def folder(self, output: str | Path | None = None) -> Path:
+        """Returns the folder of the model.
+
+        Raises:
+            UserError: for an empty text, such as a shell's variable that is not set: no other model is meant by it.
+        """
+        if output == "":
+            raise UserError("expected --output DIR, got an empty one: name a folder, or leave --output out")
         return Path(output) if output else Path("saved_models") / self.name
 
     def build(self, config: object, assets: dict, mixed_precision: bool = False):
@@ -225,22 +255,27 @@ class App:
 
     def settings(self, folder: Path) -> dict:
         """Returns the config.json of a trained model."""
-        store.recover(folder)
+        store.settle(folder)
         if not (folder / "config.json").exists():
             raise UserError(f"no trained model in {folder}: run `{self.command} train{self.flag(folder)}` first")
         with one_line_errors():
-            saved = store.read_json(folder / "config.json")
+            saved = store.read_json(folder / "config.json", "app", "config", "assets")
+        self.check_own(saved, folder)
+        return saved
+
+    def check_own(self, saved: dict, folder: Path) -> None:
+        """Raises UserError where what was saved in `folder` is of another app."""
         if saved["app"] != self.name:
             raise UserError(f"expected a model of the app {self.name} in {folder}, got one of {saved['app']}")
-        return saved
 
     def flag(self, folder: Path) -> str:
         """Returns ` --output DIR` where it is not the default."""
         return "" if folder == self.folder() else f" --output {shlex.quote(str(folder))}"
 
-    def configured(self, saved: dict, folder: Path) -> object:
-        """Returns the Config of saved fields."""
-        own = {field.name for field in dataclasses.fields(self.Config)}
+    def configured(self, saved: dict, folder: Path, cls: type | None = None) -> object:
+        """Returns the Config, or another dataclass, of saved fields."""
+        cls = cls or self.Config
+        own = {field.name for field in dataclasses.fields(cls)}
         odd = sorted(own ^ set(saved))
         if odd:
             raise UserError(
@@ -248,7 +283,7 @@ class App:
                 f"it was trained by another version of this app; run `{self.command} train` again"
             )
         with one_line_errors():
-            return self.Config(**saved)
+            return cls(**saved)
 
 
 def load_assets(folder: Path, names: dict[str, str]) -> dict:

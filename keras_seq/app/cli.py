@@ -22,6 +22,7 @@ import math
 import os
 import re
 import shlex
+import sys
 import textwrap
 import tokenize
 import types
@@ -46,6 +47,33 @@ def one_line_errors():
         if os.environ.get("KERAS_SEQ_DEBUG") or isinstance(error, BrokenPipeError):
             raise
         raise UserError(one_line(error)) from error
+
+
+@contextlib.contextmanager
+def entered(context):
+    """Enters a context; only what that raises becomes a UserError of one line, not what is done inside."""
+    with contextlib.ExitStack() as stack:
+        with one_line_errors():
+            stack.enter_context(context)
+        yield
+
+
+def open_streams() -> None:
+    """Makes standard output and errors UTF-8; a stream that is closed reads and writes nothing from here on.
+
+    Else the next file that is opened, a checkpoint perhaps, gets its number, and with it what libraries print.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(encoding="utf-8", errors="replace")
+
+
+def drop_stdout() -> None:
+    """Lets what is still to be printed go nowhere: its reader has gone."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def above_zero(options, *names: str) -> None:
@@ -76,7 +104,8 @@ def one_line(error: BaseException) -> str:
     """Returns the message of an exception on one line; a file error as `No such file or directory: 'pairs.tsv'`."""
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.strerror}: {str(error.filename)!r}: check the path"
-    return " ".join(str(error).split()) or type(error).__name__
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return " ".join(text.split()) or type(error).__name__
 
 
 class Parser(argparse.ArgumentParser):
@@ -98,6 +127,8 @@ class Parser(argparse.ArgumentParser):
 
     def parse(self, argv: list[str]) -> argparse.Namespace:
         """Parses `argv`; `--batch_tokens` is read as `--batch-tokens`, an unknown flag is answered with the nearest."""
+        if odd := [word for word in argv if re.search(r"[\ud800-\udfff]", word)]:  # how Python hands on other bytes
+            raise UserError(f"expected UTF-8 text, got other bytes in {ascii(odd[0])}: convert it, or set LANG=C.UTF-8")
         args, unknown = self.parse_known_args(dashed(argv))
         if unknown:
             parser = self.chosen(args)

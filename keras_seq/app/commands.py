@@ -1,6 +1,7 @@
 """The commands of an app: their flags, and predict, evaluate and export; `train` and `demo` have files of their own."""
 
 import collections.abc
+import contextlib
 import dataclasses
 import json
 import shutil
@@ -56,7 +57,9 @@ def train_flags(app, sub) -> None:
 def predict_flags(app, sub) -> None:
     sub.add_argument("texts", nargs="*", metavar=app.example, help="one or more; `-` reads them from stdin, one a line")
     sub.add_argument("--input", metavar="FILE", help=f"a file with a {app.example} on each line")
-    sub.add_argument("--exported", action="store_true", help="let the exported file answer: at once, no tensorflow")
+    if app.example in ("TEXT", "WORD"):  # an exported file opens no other one
+        sub.add_argument("--exported", action="store_true", help="let the exported file answer: at once, no tensorflow")
+    sub.set_defaults(exported=False)
     if app.predict_options:
         cli.add_flags(sub.add_argument_group("options"), app.predict_options)
 
@@ -181,9 +184,14 @@ def evaluate_command(app, args) -> None:
     trained = app.load(folder)
     metrics = evaluated(app, trained, examples(app, trained, given))
     if given is None:
-        path = folder / "metrics.json"
-        kept = store.read_json(path) if path.exists() else {}
-        store.commit(folder, {"metrics.json": store.to_json({**kept, "test": metrics})})
+        kept = {}
+        with contextlib.suppress(FileNotFoundError, ValueError):  # a damaged one is written anew
+            kept = store.read_json(folder / "metrics.json", "training")
+        try:
+            with store.alone(folder):
+                store.commit(folder, {"metrics.json": store.to_json({**kept, "test": metrics})})
+        except store.Busy:  # perhaps the training itself: it writes them at its end
+            print(f"metrics.json stays as it is: another program is writing into {folder}", file=sys.stderr)
     print(cli.table(metrics))
 
 
@@ -226,6 +234,12 @@ def export_command(app, args) -> int:
         with one_line_errors():
             check_place(bundle, folder)
     checked_writable(folder)
+    with cli.entered(store.alone(folder)):  # else new weights may come while files are made of those before
+        return exported(app, folder, options)
+
+
+def exported(app, folder: Path, options) -> int:
+    """Exports the model of a folder and returns the exit code."""
     start()
     trained = app.load(folder)
     stage = stage_of(folder)
@@ -250,16 +264,16 @@ def publish(app, trained: Trained, stage: Path, options) -> int:
     text = text or cli.table(json.loads(store.to_json(report)))
     (stage / SEAL).write_bytes(store.to_json(report))
     (stage / "report.md").write_text((page or text) + "\n", encoding="utf-8")
-    print(text)
-    if ok and getattr(options, "bundle", ""):
-        with one_line_errors():
-            hand_over(stage, options.bundle, f"keras_seq: {app.name}", app.doc.partition("\n\n")[0])
-        print(f"the bundle for a mobile developer is in {options.bundle}; it begins with README.md")
     place = trained.folder if ok else trained.folder / "export_failed"
     place.mkdir(exist_ok=True)
     for path in [place / SEAL, *place.glob("model_*.tflite")]:  # of an earlier export, perhaps in more formats
         path.unlink(missing_ok=True)
     store.replace_folder(stage, place)
+    print(text)
+    if ok and getattr(options, "bundle", ""):
+        with one_line_errors():
+            hand_over(place, options.bundle, f"keras_seq: {app.name}", app.doc.partition("\n\n")[0])
+        print(f"the bundle for a mobile developer is in {options.bundle}; it begins with README.md")
     if not ok:
         message = f"error: expected files that agree with the model, got the differences above: see {place}"
         print(message, file=sys.stderr)

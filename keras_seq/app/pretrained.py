@@ -7,10 +7,10 @@ Config; so the weights of one model's encoder fit into another's.
     Data(..., begin=pretrained.begin(config))        # and the weights are put in place before training begins
 """
 
-import json
 from pathlib import Path
 
 from keras_seq.app.cli import as_option
+from keras_seq.training import store
 
 SIZES = {  # fields of a Config that the weights of an encoder depend on, by its family
     "transformer": ("model", "dim", "layers", "heads", "mlp_dim", "position"),
@@ -50,7 +50,7 @@ def kept_tokenizer(config):
         if not (folder / name).exists():
             raise ValueError(f"expected a trained model that reads text in {folder}, got no {name}: train one with "
                              "`python -m apps.masked_lm train`")
-    theirs = json.loads((folder / "config.json").read_text(encoding="utf-8"))["config"]
+    theirs = store.read_json(folder / "config.json", "config")["config"]
     needed = {name: theirs.get(name) for name in SIZES.get(theirs.get("model"), ())}
     wrong = [name for name, value in needed.items() if getattr(config, name) != value]
     if wrong or not needed:

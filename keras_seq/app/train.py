@@ -1,5 +1,6 @@
 """The command `train`: checks, then data, model and `fit()`, then everything that `saved_models/<app>/` holds."""
 
+import contextlib
 import dataclasses
 import datetime
 import importlib.util
@@ -20,21 +21,31 @@ STALE = ("metrics.json", "README.md", SEAL, "learning_curves.png", "test.json") 
 
 
 def train_command(app, args) -> int:
-    """Checks all that can be checked at once, then trains; Ctrl-C ends with a line that says how to go on."""
+    """Checks all that can be checked at once, then trains, alone in the folder."""
     folder = app.folder(args.output)
-    store.recover(folder)
+    store.settle(folder)
     note = checkpoint_note(app, folder) if args.resume else None
     config, run = settings(app, args, note)
     with one_line_errors():
         store.writable(folder)
-    if not args.resume:
-        announce(app, folder)
+    with cli.entered(store.alone(folder)):
+        if not args.resume:
+            announce(app, folder)
+        return trained(app, config, run, folder, note)
+
+
+def trained(app, config, run: Run, folder: Path, note: dict | None) -> int:
+    """Trains and returns the exit code; a run that is stopped says how to go on."""
     try:
         train(app, config, run, folder, note)
         return 0
     except KeyboardInterrupt:
         print(f"\n{interrupted(app, folder)}", file=sys.stderr)
         return 130
+    except BrokenPipeError as error:
+        cli.drop_stdout()
+        gone = "expected a reader of what is printed, got a closed pipe"
+        raise UserError(f"{gone}: {interrupted(app, folder)}") from error
     except FloatingPointError as error:
         raise UserError(str(error)) from error
 
@@ -58,7 +69,8 @@ def settings(app, args, note: dict | None) -> tuple[object, Run]:
     with one_line_errors():
         config = app.configured(chosen, app.folder(args.output)) if note else app.Config(**chosen)
         shared = {f.name: getattr(config, f.name) for f in dataclasses.fields(Run) if f.name in own}
-        return config, Run(**{**common, **shared})
+        chosen = {**common, **shared}
+        return config, app.configured(chosen, app.folder(args.output), Run) if note else Run(**chosen)
 
 
 def checkpoint_path(folder: Path) -> Path:
@@ -69,28 +81,32 @@ def checkpoint_note(app, folder: Path) -> dict:
     """Returns what a checkpoint says about its run.
 
     Raises:
-        UserError: when there is none.
+        UserError: when there is none, it is damaged, or it is of another app.
     """
     path = checkpoint_path(folder)
     if not path.exists():
         raise UserError(f"expected a run to resume in {folder}, got none: train without --resume")
     with one_line_errors():
-        return store.read_note(path)
+        note = store.read_note(path)
+    app.check_own(note, folder)
+    return note
 
 
 def announce(app, folder: Path) -> None:
     """Says what happens to a model or an unfinished run that is already there."""
-    if checkpoint_path(folder).exists():
+    with contextlib.suppress(UserError):  # none, a damaged one, or one of another app
         epoch = checkpoint_note(app, folder)["state"]["epoch"]
-        print(
+        return print(
             f"{folder} holds a run of {epoch} epochs: its files are replaced when the first epoch of this one is done; "
             f"`{app.command} train --resume{app.flag(folder)}` goes on with it instead"
         )
-    elif (folder / "config.json").exists():
+    if (folder / "config.json").exists():
         print(f"{folder} holds a trained model: its files are replaced when the first epoch of this run is done")
 
 
 def interrupted(app, folder: Path) -> str:
+    """Returns what to say of a run that is stopped; it may be in the middle of writing an epoch's files."""
+    store.recover(folder)
     if not checkpoint_path(folder).exists():
         return "stopped before the end of the first epoch: nothing was written"
     epoch = checkpoint_note(app, folder)["state"]["epoch"]
@@ -134,7 +150,11 @@ def train(app, config, run: Run, folder: Path, note: dict | None = None) -> dict
 
 
 def same_assets(folder: Path, assets: dict) -> None:
-    """Raises UserError when a resumed run makes other assets than it did: its data or a setting has changed."""
+    """Raises UserError when a resumed run makes other assets than it did, or the best weights so far are gone."""
+    for name in ("config.json", "model.weights.h5"):
+        if not (folder / name).exists():
+            went = f"expected {name} as in the run to resume, got none"
+            raise UserError(f"{went}: bring it back from a copy, or train without --resume")
     for name, content in asset_files(assets)[1].items():
         if not (folder / name).exists() or (folder / name).read_bytes() != content:
             raise UserError(
@@ -204,8 +224,7 @@ def callbacks(app, config, run: Run, folder: Path, data: Data, assets: dict, sta
     from keras_seq.training.callbacks import Board, Clock, Keeper, Progress, Showing
 
     settings = settings_of(app, config, run)
-    stale = dict.fromkeys(STALE if state.epoch == 0 else (SEAL,))
-    files = {**stale, **config_file(settings, assets), **asset_files(assets)[1], **test_file(data.test)}
+    files = {**dict.fromkeys(STALE), **config_file(settings, assets), **asset_files(assets)[1], **test_file(data.test)}
     showing = Showing(lambda model: app.preview(config, model, assets, samples(data))) if app.preview else None
     keeper = Keeper(folder, state, settings, files, app.monitor, app.mode, run.patience, run.keep)
     progress = Progress(state, epochs(run, data, state), getattr(data.train, "steps", None), showing)

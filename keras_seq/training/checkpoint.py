@@ -57,13 +57,12 @@ def restore(path: Path, model: keras.Model) -> State:
     """Puts the variables of a checkpoint into `model` and its optimizer and returns the state.
 
     Raises:
-        ValueError: when the model has other variables than the checkpoint.
+        ValueError: when the file is damaged, or the model has other variables than the checkpoint.
     """
-    note, own = store.read_note(path), variables(model)
-    with np.load(path, allow_pickle=False) as data:
-        values = [data[f"v{i}"] for i in range(len(note["paths"]))]
+    (note, values), own = store.read_checkpoint(path, "state", "paths", values=True), variables(model)
     count = len(model.variables)  # those of the optimizer follow them, one for one
-    same_names = names(note["paths"][:count]) == names(v.path for v in own[:count])
+    known = {field.name for field in dataclasses.fields(State)}
+    same_names = known >= set(note["state"]) and names(note["paths"][:count]) == names(v.path for v in own[:count])
     if not same_names or [v.shape for v in own] != [v.shape for v in values]:
         raise ValueError(
             f"expected the {len(values)} variables of {path}, got a model with {len(own)} variables or other names or "
@@ -86,9 +85,16 @@ def write_weights(path: Path, model: keras.Model) -> None:
 
 
 def read_weights(path: Path, model: keras.Model) -> None:
-    """Reads what `write_weights` wrote, into a compiled model too."""
-    with without_optimizer(model):
-        model.load_weights(path)
+    """Reads what `write_weights` wrote, into a compiled model too.
+
+    Raises:
+        ValueError: when the file is missing or damaged, or of a model with other variables.
+    """
+    try:
+        with without_optimizer(model):
+            model.load_weights(path)
+    except OSError as error:
+        raise store.damaged(path, error) from error
 
 
 @contextlib.contextmanager

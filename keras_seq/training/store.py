@@ -13,6 +13,7 @@ import errno
 import json
 import os
 import shutil
+import zipfile
 from pathlib import Path
 
 WRITING, READY, REMOVED = ".writing", ".ready", ".removed.json"
@@ -32,16 +33,49 @@ def plain(value: object) -> object:
     raise TypeError(f"expected plain data (str, number, bool, None, lists and dicts of them), got {type(value)}")
 
 
-def read_json(path: Path) -> object:
-    return json.loads(Path(path).read_text(encoding="utf-8"))
+@contextlib.contextmanager
+def reading(path: Path):
+    """Turns what a damaged file raises while it is read into a ValueError that names it."""
+    try:
+        yield
+    except (FileNotFoundError, PermissionError):
+        raise
+    except (ValueError, TypeError, LookupError, EOFError, OSError, zipfile.BadZipFile) as error:
+        raise damaged(path, error) from error
+
+
+def damaged(path: Path, error: BaseException) -> ValueError:
+    """Returns an error that names a file which could not be read."""
+    state = f"is damaged ({error})" if Path(path).exists() else "is missing"
+    return ValueError(f"expected a whole file, got {path}, which {state}: bring it back from a copy, or train again")
+
+
+def read_json(path: Path, *names: str) -> object:
+    """Returns what a JSON file holds; a file that lacks one of `names` is a damaged one."""
+    with reading(path):
+        return having(json.loads(Path(path).read_text(encoding="utf-8")), names)
+
+
+def having(content: object, names: tuple) -> object:
+    """Returns what a file holds; ValueError where it has to be a dict with these names and is not."""
+    held = content if isinstance(content, dict) else {}
+    if lacking := [name for name in names if name not in held]:
+        raise ValueError(f"without {lacking[0]!r}")
+    return content
 
 
 def read_note(checkpoint: Path) -> dict:
-    """Returns {"state", "paths", "config", ...} of a checkpoint, without its variables."""
+    """Returns {"state", "paths", "app", "config", "run"} of a checkpoint, without its variables."""
+    return read_checkpoint(checkpoint, "state", "paths", "app", "config", "run")[0]
+
+
+def read_checkpoint(checkpoint: Path, *names: str, values: bool = False) -> tuple[dict, list]:
+    """Returns the note of a checkpoint, which has to hold `names`, and the values of its variables if asked for."""
     import numpy as np
 
-    with np.load(checkpoint, allow_pickle=False) as data:
-        return json.loads(data["note"].tobytes())
+    with reading(checkpoint), open(checkpoint, "rb") as file, np.load(file, allow_pickle=False) as data:
+        note = having(json.loads(data["note"].tobytes()), names)
+        return note, [data[f"v{i}"] for i in range(len(note["paths"]) if values else 0)]
 
 
 def commit(folder: Path, files: dict, needed: int = 0) -> None:
@@ -89,6 +123,44 @@ def recover(folder: Path) -> None:
     shutil.rmtree(ready, ignore_errors=True)
 
 
+class Busy(ValueError):
+    """Another program is writing into a folder."""
+
+
+@contextlib.contextmanager
+def alone(folder: Path):
+    """Keeps others from writing into a folder meanwhile; a program that is killed keeps nobody out any more.
+
+    Raises:
+        Busy: when another program holds it.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows has no such locks
+        yield
+        return
+    number = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # a disk without locks
+            try:
+                fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise Busy(
+                    f"expected a folder that no other program is writing to, got {folder}: wait for its end, or give "
+                    "another --output DIR"
+                ) from error
+        yield
+    finally:
+        os.close(number)
+
+
+def settle(folder: Path) -> None:
+    """Recovers, unless the program whose commit it is still runs and does so itself."""
+    if (Path(folder) / READY).is_dir():
+        with contextlib.suppress(Busy), alone(folder):
+            recover(folder)
+
+
 def write(path: Path, content) -> None:
     """Writes bytes, or calls `content(path)`, and hands the file to the disk."""
     if content is None:
@@ -124,8 +196,10 @@ def writable(folder: Path) -> None:
     probe = Path(folder) / f".probe.{os.getpid()}"
     try:
         probe.parent.mkdir(parents=True, exist_ok=True)
-        probe.write_bytes(b"x")
-        probe.unlink()
+        try:
+            probe.write_bytes(b"x")
+        finally:
+            probe.unlink(missing_ok=True)
     except OSError as error:
         if is_disk_full(error):
             raise disk_full(Path(folder), 0) from error
