@@ -129,6 +129,12 @@ def test_split_is_stable_and_follows_the_seed():
     assert set(split_pairs(corpus()[::-1], 40, 60, seed=1).test) == set(split.test)
 
 
+def test_at_most_a_tenth_is_held_out_for_each():
+    pairs = [(f"line {'y' * n}", f"ligne {'y' * n}") for n in range(47)]
+    assert [len(part) for part in split_pairs(pairs)[:3]] == [39, 4, 4]
+    assert [len(part) for part in split_pairs(pairs, valid=3, test=2)[:3]] == [42, 3, 2]
+
+
 def test_dropped_pairs_are_counted():
     pairs = [(f"sentence {'x' * n}", "la même") for n in range(30)]
     pairs += [(f"line {'y' * n}", f"ligne {'y' * n}") for n in range(30)]
