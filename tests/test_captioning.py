@@ -48,6 +48,8 @@ def test_cider_by_hand():
     assert short == pytest.approx(10 / 2 * (2 / np.sqrt(2 * 3)) / 4 * np.exp(-1 / 72))
     often = cider([["dog", "dog"], ["x"]], [[["dog"]], [["y"]]])
     assert often == pytest.approx(10 / 2 * (1 / 2) / 4 * np.exp(-1 / 72))  # min(2, 1) . 1 / (2 . 1)
+    long = cider([[*"abcde"], ["x"]], [[[*"abcde"]], [["y"]]])
+    assert long == pytest.approx(10 / 2)  # of all four lengths
     several = cider([["dog"], ["x"]], [[["dog"], ["cat"]], [["y"]]])
     assert several == pytest.approx(10 / 2 * (1 / 2) / 4)  # one of two references
     assert cider([["a"], ["a"]], [[["a"]], [["a"]]]) == 0  # a word of every picture tells nothing
