@@ -176,11 +176,13 @@ def test_steps_end_the_run_in_the_middle_of_an_epoch_and_overrule_epochs(tmp_pat
     assert (training["steps"], training["epochs"], training["stopped_by"]) == (8, 2, "steps")
 
 
-def test_minutes_end_the_run_at_a_batch(tmp_path):
+def test_minutes_end_the_run_at_a_batch(tmp_path, capsys):
     assert train(tmp_path, "--minutes", 0.02, "--epochs", 500, "--slow", 0.05, "--patience", 0) == 0
     training = metrics(tmp_path)["training"]
     assert training["stopped_by"] == "minutes"
     assert 0.02 <= training["minutes"] < 0.5
+    assert train(tmp_path, "--resume") == 0
+    assert "nothing left to train: --minutes was reached after epoch" in capsys.readouterr().out
 
 
 def test_mixed_precision_trains_in_bfloat16_and_is_used_in_float32(tmp_path):

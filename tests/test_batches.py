@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keras_seq.data import Bucketed
+from keras_seq.data.batches import again, shares
 
 IDS = st.lists(st.integers(4, 99), max_size=23)
 
@@ -49,6 +50,23 @@ def test_batches_to_train_with_are_of_few_sizes():
     assert set(sizes) <= {4, 5, 6, 7, *(unit * n for unit in (2, 4, 8, 16, 32, 64, 128) for n in (4, 5, 6, 7))}
     others = [len(labels) for _, labels, _ in Bucketed(rows(4003), 2000, shuffle=False).epoch()]
     assert len(set(sizes)) < 14 < len(set(others))
+
+
+@given(st.lists(st.integers(1, 999), min_size=1, max_size=41), st.data())
+def test_no_share_is_empty_however_unlike_the_rows_are(tokens, data):
+    steps, order = data.draw(st.integers(1, len(tokens))), np.argsort(tokens)
+    for few in (False, True):
+        parts = shares(order, np.array(tokens), steps, few)
+        assert len(parts) == steps
+        assert all(map(len, parts))
+        taught = [row for part in parts for row in part[: again(part).start]]
+        assert taught == order.tolist()
+
+
+def test_shares_have_about_as_many_tokens():
+    tokens = np.random.default_rng(0).integers(1, 30, 997)
+    sums = [tokens[part].sum() for part in shares(np.argsort(tokens), tokens, 13)]
+    np.testing.assert_allclose(sums, tokens.sum() / 13, atol=30)
 
 
 def test_order_follows_from_seed_and_epoch():

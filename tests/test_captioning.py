@@ -10,6 +10,7 @@ import tarfile
 
 import numpy as np
 import pytest
+import sacrebleu
 from PIL import Image
 
 from apps import captioning
@@ -39,6 +40,12 @@ def test_the_best_reference_counts():
     report = scores(rows)
     assert set(report) == {"exact", "token_f1", "bleu", "bleu_signature", "cider"}
     assert "cider" not in scores(rows[1:])
+    rows = [
+        (["a red cat sits", "one cat sits on a mat"], "one cat sits on a mat"), (["two old dogs run"], "two dogs run"),
+    ]  # fmt: skip
+    streams = [["a red cat sits", "two old dogs run"], ["one cat sits on a mat", ""]]
+    assert 0 < scores(rows)["bleu"] < 100 == scores(rows[:1])["bleu"]
+    assert scores(rows)["bleu"] == pytest.approx(sacrebleu.corpus_bleu([row[1] for row in rows], streams).score, 1e-3)
 
 
 def test_cider_by_hand():
@@ -49,6 +56,8 @@ def test_cider_by_hand():
     assert short == pytest.approx(10 / 2 * (2 / np.sqrt(2 * 3)) / 4 * np.exp(-1 / 72))
     often = cider([["dog", "dog"], ["x"]], [[["dog"]], [["y"]]])
     assert often == pytest.approx(10 / 2 * (1 / 2) / 4 * np.exp(-1 / 72))  # min(2, 1) . 1 / (2 . 1)
+    long = cider([[*"abcde"], ["x"]], [[[*"abcde"]], [["y"]]])
+    assert long == pytest.approx(10 / 2)  # of all four lengths
     several = cider([["dog"], ["x"]], [[["dog"], ["cat"]], [["y"]]])
     assert several == pytest.approx(10 / 2 * (1 / 2) / 4)  # one of two references
     assert cider([["a"], ["a"]], [[["a"]], [["a"]]]) == 0  # a word of every picture tells nothing

@@ -10,7 +10,8 @@ import pytest
 import tensorflow as tf
 
 from keras_seq import deploy
-from keras_seq.deploy import builtin_ops, conv, predictor, predictor_parity, savedmodel
+from keras_seq.deploy import builtin_ops, conv, predictor, predictor_parity, report, savedmodel
+from keras_seq.deploy.limits import Limits
 from keras_seq.layers import RecurrentEncoder, TokenEmbedding, TransformerEncoder
 from keras_seq.layers.masks import padding_mask
 from tests import checks
@@ -280,6 +281,69 @@ def test_another_model_than_the_exported_one_does_not_pass(tmp_path):
     shaken(model)
     found = predictor_parity.Judge(model, given, rows(), None, None, 1).rows(paths)
     assert [row["agreement"] for row in found] == [1, 0, 0]
+
+
+def complaints(name, sign=1, **row):
+    """What the report says of a file that is as the model but for this."""
+    same = {"agreement": 1.0, "metric": 60.0}
+    rows = [{"name": "keras", **same}, {"name": "f32", **same, "metric_all": 50.0}, {"name": name, **same, **row}]
+    return list(report.complaints(rows[-1], rows, Limits(2, 4, kl=0.1, kl_int4=0.3), "metric", sign))
+
+
+@pytest.mark.parametrize(
+    ("name", "good", "bad"),
+    [
+        ("saved_model", {"agreement": 1.0}, {"agreement": 0.99}),
+        ("f32_dynamic", {"sample_agreement": 1.0}, {"sample_agreement": 0.99}),
+        ("int8", {"text_agreement": 1.0, "agreement": 0.1}, {"text_agreement": 0.99}),
+        ("f32", {"mean_kl": 0.09}, {"mean_kl": 0.11}),
+        ("f16", {"mean_kl": 0.09}, {"mean_kl": float("nan")}),
+        ("int8_dynamic", {"mean_kl": 0.09}, {"mean_kl": 0.11}),
+        ("int4_dynamic", {"mean_kl": 0.29}, {"mean_kl": 0.31}),
+        ("int8", {"metric": 58.0}, {"metric": 57.9}),
+        ("int8", {"metric": 99.0}, {"metric": float("nan")}),
+        ("int4", {"metric": 56.0}, {"metric": 55.9}),
+        ("int8", {"metric": 0.0, "metric_all": 48.0}, {"metric": 60.0, "metric_all": 47.9}),  # where all were asked
+        ("f32", {"max_difference_step": 9e-4}, {"max_difference_step": 2e-3}),
+        ("saved_model", {"max_difference": 1.0}, {"max_difference_step": float("nan")}),
+        ("int8", {"max_difference_step": 1.0}, {"max_difference_step": 1.0, "metric": 0.0}),
+    ],
+)
+def test_a_file_that_is_too_far_from_the_model_is_named(name, good, bad):
+    assert not complaints(name, **good)
+    assert [found.partition(":")[0] for found in complaints(name, **bad)] == [name]
+
+
+def test_where_less_is_better_more_is_a_loss():
+    assert not complaints("int8", sign=-1, metric=0.0)
+    (found,) = complaints("int8", sign=-1, metric=62.5)
+    assert found == "int8: metric rose from 60.00 to 62.50; a loss of 2 is allowed."
+    rows = [{"name": "keras", "metric": 1.0}, {"name": "int8", "metric": 3.5}]
+    assert report.judged(linear()[0], rows, "nats", 2, {})["passed"]
+    assert not report.judged(linear()[0], rows, "nats", 2, {}, more_is_better=False)["passed"]
+
+
+@pytest.mark.parametrize(("wrong", "far"), [(0.0, 0.0), (0.5, 0.5), (float("nan"), float("nan"))])
+def test_a_stream_is_followed_with_its_state(wrong, far):
+    """The state is handed on: what is wrong in it is seen at the next call, and so is what is no number."""
+
+    def run(x, h, off=0.0):
+        return {"y": x * 0 + h[:, :1] / 4, "h": h + 1 + off}
+
+    signature = deploy.Signature(run, {"x": ((1,), "float32"), "h": ((2,), "float32")})
+    found = predictor_parity.follow(signature, run, functools.partial(run, off=wrong))
+    assert found == pytest.approx(far, nan_ok=True)
+
+
+def test_a_step_that_does_otherwise_does_not_pass(tmp_path):
+    model, given = linear()
+    traces = itertools.count(1)
+    given["step"] = deploy.Signature(lambda x: {"y": x * next(traces)}, {"x": ((4,), "float32")})
+    found = deploy.export_predictor(model, given, tmp_path, rows(), formats=("f32",), timed=1)
+    assert [reason.partition("; got")[0] for reason in found["reasons"]] == [
+        f"{name}: expected `step` to do what the model's does, to 0.001" for name in ("saved_model", "f32")
+    ]
+    assert not list(tmp_path.iterdir())
 
 
 def test_bad_requests_are_refused(tmp_path):

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from keras import ops
 
+from keras_seq import layers
 from keras_seq.layers import positions
 from tests import checks
 from tests.checks import arange, array, close, normal
@@ -92,6 +93,16 @@ def test_hooks_keep_the_dtype(name, dtype):
 @pytest.mark.parametrize("name", NAMES)
 def test_config_round_trip(name):
     checks.plain_config(make(name))
+
+
+@pytest.mark.parametrize("name", OF_DISTANCE)
+def test_heads_may_be_larger_or_smaller_than_a_share_of_the_width(name):
+    """In attention and in a stack: what an encoding makes for a head has the size of a head."""
+    x = normal(B, T, 12)
+    for head_dim in (2, 6):
+        options = {"head_dim": head_dim, "position": name}
+        assert layers.MultiHeadAttention(N, **options)(x).shape == x.shape
+        assert layers.TransformerEncoder(1, N, 5, **options)(x).shape == x.shape
 
 
 # ---------- one by one, against the papers ----------

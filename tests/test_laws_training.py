@@ -239,6 +239,20 @@ def test_cross_entropy_goes_through_a_scan_and_a_checkpoint(smoothing):
         checks.close(checks.gradient(lambda x, wrap=wrap: in_a_scan(x, wrap), logits), expected, 1e-6)
 
 
+@pytest.mark.parametrize(("warmup", "steps"), [(0, 20), (1, 20), (10, 30), (10, 10)])
+def test_a_rate_rises_in_a_line_and_falls_half_a_cosine_to_its_floor(warmup, steps):
+    from keras_seq import training
+
+    rate = training.WarmupCosine(0.5, warmup, steps, floor=0.1)
+    rate = type(rate).from_config(rate.get_config())
+    for step in range(40):
+        up, along = (step + 1) / max(warmup, 1), min(max((step - warmup) / max(steps - warmup, 1), 0), 1)
+        expected = 0.5 * up if step < warmup else 0.5 * (0.1 + 0.9 * (1 + np.cos(np.pi * along)) / 2)
+        assert float(rate(step)) == pytest.approx(min(expected, 0.5), rel=1e-5)
+    assert float(rate(99)) == pytest.approx(0.05)
+    assert float(training.WarmupCosine(0.5, warmup, steps)(99)) == pytest.approx(0, abs=1e-7)
+
+
 @pytest.mark.parametrize("warmup", [0, 1, 10])
 def test_a_rate_rises_to_its_peak_and_falls(warmup):
     from keras_seq import training

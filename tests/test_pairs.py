@@ -3,6 +3,7 @@
 import zipfile
 
 import pytest
+import sacrebleu
 
 from apps import translation
 from keras_seq.data import fold, read_pairs, references, split_pairs
@@ -129,6 +130,12 @@ def test_split_is_stable_and_follows_the_seed():
     assert set(split_pairs(corpus()[::-1], 40, 60, seed=1).test) == set(split.test)
 
 
+def test_at_most_a_tenth_is_held_out_for_each():
+    pairs = [(f"line {'y' * n}", f"ligne {'y' * n}") for n in range(47)]
+    assert [len(part) for part in split_pairs(pairs)[:3]] == [39, 4, 4]
+    assert [len(part) for part in split_pairs(pairs, valid=3, test=2)[:3]] == [42, 3, 2]
+
+
 def test_dropped_pairs_are_counted():
     pairs = [(f"sentence {'x' * n}", "la même") for n in range(30)]
     pairs += [(f"line {'y' * n}", f"ligne {'y' * n}") for n in range(30)]
@@ -163,6 +170,34 @@ def test_references_are_gathered_by_input():
     pairs = [("Hi.", "Salut !"), ("Hello.", "Salut !"), ("Hi.", "Bonjour.")]
     assert references(pairs) == [("Hi.", ["Salut !", "Bonjour."]), ("Hello.", ["Salut !"])]
     assert references(pairs, reverse=True) == [("Salut !", ["Hi.", "Hello."]), ("Bonjour.", ["Hi."])]
+
+
+def test_bleu_and_chrf_are_of_all_sentences_and_all_references(monkeypatch):
+    examples = [
+        ("w " * 5, ["the cat sat on the mat", "a cat sat on a mat today"]),
+        ("w " * 6, ["two dogs run in the park"]),
+        ("w " * 31, ["three birds fly over the old house", "three old birds", "birds fly over a house"]),
+    ]
+
+    def report(*found):
+        asked = {"cut": True, "beams": 4, "length_penalty": 1.0}
+
+        def translate(config, model, assets, texts, **options):
+            assert (texts, options) == ([source for source, _ in examples], asked)
+            return [[(-1.0, text), (-2.0, "not the best")] for text in found]
+
+        monkeypatch.setattr(translation, "translate", translate)
+        return translation.evaluate(translation.Config(), None, {}, examples)
+
+    found = report("a cat sat on a mat today", "two dogs run in the park", "birds fly over a house")
+    assert (found["bleu"], found["chrf"], found["sentences"], found["beams"]) == (100, 100, 3, 4)
+    assert found["by_source_words"] == {name: {"sentences": 1, "bleu": 100} for name in ("1-5", "6-10", "31+")}
+    texts = ["a cat sat on the mat", "Two dogs run in the park", "three birds fly over the house"]
+    found, streams = report(*texts), [[refs[i] if i < len(refs) else "" for _, refs in examples] for i in range(3)]
+    assert found["bleu"] == round(sacrebleu.corpus_bleu(texts, streams).score, 2) < 90
+    assert found["chrf"] == round(sacrebleu.corpus_chrf(texts, streams).score, 2) < 98
+    assert found["by_source_words"]["6-10"]["bleu"] < 100  # of another case
+    assert "case:mixed" in found["bleu_signature"]
 
 
 def test_fold_keeps_letters_of_any_script():

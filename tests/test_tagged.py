@@ -109,6 +109,17 @@ def test_a_folder_is_split_by_the_names_of_its_files(tmp_path):
         read_parts(tmp_path)
 
 
+def test_a_folder_without_validation_gives_some_of_what_it_trains_on(tmp_path):
+    words = {name: [f"{name} {chr(97 + i % 26)}{'x' * (i // 26)}" for i in range(100)] for name in ("train", "test")}
+    for name, texts in words.items():
+        write(tmp_path, f"{name}.conll", "".join(f"{text.replace(' ', '')}\tO\n\n" for text in texts))
+    parts = {name: [row.words[0] for row in rows] for name, rows in read_parts(tmp_path).items()}
+    assert [len(parts[name]) for name in ("train", "valid", "test")] == [90, 10, 100]
+    assert {word[:5] for word in parts["train"] + parts["valid"]} == {"train"}
+    assert len({*parts["train"], *parts["valid"]}) == 100
+    assert {word[:4] for word in parts["test"]} == {"test"}
+
+
 def test_one_file_is_split_by_its_sentences(tmp_path):
     rows = "".join(f"{chr(97 + i % 25) * (1 + i % 50)}\tO\n\n" for i in range(200))
     parts = read_parts(write(tmp_path, "a.bio", rows))

@@ -140,6 +140,13 @@ def test_what_a_user_does_wrong_is_one_line(folder, capsys):
 # ---------- scores ----------
 
 
+def test_words_never_seen_count_by_themselves_too():
+    rights, found = [["A", "B", "A"], ["B"]], [["A", "A", "A"], ["A"]]
+    assert tagging.right(rights, found, [[0, 1, 1], [0]]) == {"accuracy": 50.0, "of words never seen": 50.0}
+    assert tagging.right(rights, found, [[1, 0, 1], [0]]) == {"accuracy": 50.0, "of words never seen": 100.0}
+    assert tagging.right(rights, found, [[0] * 3, [0]]) == {"accuracy": 50.0, "of words never seen": 0.0}
+
+
 def test_entities_count_whole_or_not_at_all():
     rights = [["B-a", "I-a", "O", "B-b"], ["O", "B-a"]]
     totals, by_type = scoring.entity_scores(rights, [["B-a", "O", "O", "B-b"], ["O", "B-a"]])

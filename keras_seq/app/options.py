@@ -25,7 +25,7 @@ class ExportOptions:
     tolerance: float = 0.3  # points of the metric that f16 and int8 may lose on the whole test split
     tolerance_int4: float = 1.5  # points that int4 may lose
     agreement: float = 100.0  # percent of the items on which SavedModel and f32 must give the model's own output
-    kl: float = 0.02  # mean divergence from the model's distributions that f16 and int8 may have, in nats
+    kl: float = 0.02  # mean divergence of f32, f16 and int8 from the model's distributions, in nats
     kl_int4: float = 0.2  # the same for int4
 
     def __post_init__(self):

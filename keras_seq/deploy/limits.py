@@ -16,8 +16,10 @@ class Limits:
         tolerance: points of the metric that f16 and int8 may lose on the whole test split.
         tolerance_int4: points that int4 may lose.
         agreement: share of the items on which the SavedModel and f32 have to give the model's output.
-        kl: mean divergence of the output of f16 and int8 from the model's, in nats, where it is a distribution.
+        kl: mean divergence of the output of f32, f16 and int8 from the model's, in nats, where it is a distribution.
         kl_int4: the same for int4.
+        difference: of the numbers that a signature beside the main one gives in the SavedModel and f32, such as a
+            stream's `step`; relative to the largest of them where that is above 1.
     """
 
     tolerance: float = 0.3
@@ -25,6 +27,7 @@ class Limits:
     agreement: float = 1.0
     kl: float = 0.02
     kl_int4: float = 0.2
+    difference: float = 1e-3
 
     @classmethod
     def of(cls, tolerance):

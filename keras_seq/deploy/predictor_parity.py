@@ -4,7 +4,7 @@ import functools
 
 import numpy as np
 
-from keras_seq.deploy.report import clock, log_softmax, mean_kl, ready, sized
+from keras_seq.deploy.report import OTHER, clock, log_softmax, mean_kl, ready, sized
 from keras_seq.deploy.runners import LiteRTPredictor, SavedModelPredictor, stack, unstack
 
 MAIN, SAVED_MODEL = "predict", "saved_model"
@@ -86,7 +86,7 @@ class Judge:
     def others(self, runner):
         """How far the other signatures are from the model's, over some calls in a row."""
         return {
-            f"max_difference_{name}": follow(signature, self.functions[name], functools.partial(runner.run, name))
+            f"{OTHER}{name}": follow(signature, self.functions[name], functools.partial(runner.run, name))
             for name, signature in self.given.items()
             if name != MAIN
         }
@@ -115,7 +115,7 @@ def has_classes(name, outputs):
 
 
 def follow(signature, ours, theirs, calls=4):
-    """The largest difference of two ways to run a signature: a few calls, state given back, the rest noise."""
+    """The largest `relative` difference of two ways to run a signature: a few calls, state given back, else noise."""
     inputs = {name: (() if shape is None else (1, *shape), dtype) for name, (shape, dtype) in signature.inputs.items()}
     outputs = ours(**{name: np.zeros(shape, dtype) for name, (shape, dtype) in inputs.items()})
     states = [{name: np.zeros_like(x) for name, x in outputs.items() if name in inputs}] * 2
@@ -123,9 +123,9 @@ def follow(signature, ours, theirs, calls=4):
     for _ in range(calls):
         drawn = {name: np.asarray(noise.random(shape), dtype) for name, (shape, dtype) in inputs.items()}
         found = [run(**{**drawn, **state}) for run, state in zip((ours, theirs), states)]
-        largest = max(largest, *(difference(found[0][name], found[1][name]) for name in found[0]))
+        largest = np.max([largest, *(relative(found[0][name], found[1][name]) for name in found[0])])  # NaN stays
         states = [{name: x for name, x in outputs.items() if name in inputs} for outputs in found]
-    return largest
+    return float(largest)
 
 
 def difference(a, b):
@@ -145,9 +145,14 @@ def same_class(ours, theirs):
     return bool((ours.max(-1) - chosen <= TIED).all())
 
 
+def relative(ours, theirs):
+    """The largest difference, relative to the largest number of ours where that is above 1."""
+    return difference(ours, theirs) / max(1.0, np.abs(ours).max(initial=0))
+
+
 def close(ours, theirs):
     """Whether all numbers are the same but for rounding."""
-    return difference(ours, theirs) <= CLOSE * max(1.0, np.abs(ours).max(initial=0))
+    return relative(ours, theirs) <= CLOSE
 
 
 def divergence(ours, theirs, kind):
