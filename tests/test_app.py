@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from keras_seq.app import App, Preview, Run, UserError, result_paths
+from keras_seq.app.commands import predicted
 from keras_seq.deploy import Limits
 from keras_seq.training import callbacks, checkpoint, store
 from tests import toy
@@ -592,6 +593,12 @@ def test_predict_prints_a_line_an_example(trained, tmp_path, monkeypatch, capsys
 def test_predict_takes_the_apps_options(trained, capsys):
     assert predict(trained, ROWS[0], "--threshold", "1e6", "--both") == 0
     assert capsys.readouterr().out == "new\tNEW\n"
+
+
+def test_a_result_belongs_to_its_text_and_none_may_be_missing():
+    assert predicted(lambda texts: [text.upper() for text in texts], ["a", " ", "b", ""]) == ["A", "", "B", ""]
+    with pytest.raises(TypeError, match="expected 2 results of predict.., got 1"):
+        predicted(lambda texts: texts[:1], ["a", "", "b"])
 
 
 def test_predict_of_nothing_prints_nothing(trained, monkeypatch, capsys):

@@ -569,7 +569,8 @@ def test_another_model_than_the_exported_one_does_not_pass(exported):
     other.weights[0].assign(-other.weights[0])
     found = deploy.parity_report(other, paths, tokenizer_proto(), TEXTS, S, T, timed=1)
     assert not found["passed"]
-    assert [reason.split(",")[0] for reason in found["reasons"]] == ["saved_model", "f32"]
+    assert [reason.split(",")[0] for reason in found["reasons"]] == ["saved_model", "f32", "f32"]
+    assert "a mean KL of at most 0.02" in found["reasons"][2]  # what `decode_step` foretells
     assert deploy.parity_report(model, {"f32": paths["f32"]}, tokenizer_proto(), TEXTS, S, T, timed=1)["passed"]
 
 

@@ -325,10 +325,10 @@ def test_where_less_is_better_more_is_a_loss():
 
 @pytest.mark.parametrize(("wrong", "far"), [(0.0, 0.0), (0.5, 0.5), (float("nan"), float("nan"))])
 def test_a_stream_is_followed_with_its_state(wrong, far):
-    """The state is handed on: what is wrong in it is seen at the next call, and so is what is no number."""
+    """The state is handed on: what is wrong once there is one is seen, and so is what is no number."""
 
     def run(x, h, off=0.0):
-        return {"y": x * 0 + h[:, :1] / 4, "h": h + 1 + off}
+        return {"y": x * 0 + h[:, :1] * (1 + off), "h": h + 1}
 
     signature = deploy.Signature(run, {"x": ((1,), "float32"), "h": ((2,), "float32")})
     found = predictor_parity.follow(signature, run, functools.partial(run, off=wrong))

@@ -160,7 +160,7 @@ def test_scores_of_the_middle_the_outer_quantiles_and_what_repeating_errs():
     values = np.array([[1.0], [3.0], [5.0], [9.0], [0.0]])
     table = types.SimpleNamespace(values=values, seen=np.ones((5, 1), bool), step=None)
     config, assets = forecasting.Config(horizon=2, quantiles="0.1,0.5,0.8"), {"series": {"deviation": [2.0]}}
-    found = np.array([[[[4.0, 6.0, 7.0]], [[6.0, 7.0, 8.0]]]])  # of 5 and 9
+    found = np.array([[[[4.0, 6.0, 8.0]], [[6.0, 7.0, 8.0]]]])  # of 5 and 9
     assert forecasting.scores(config, assets, table, [2], found) == {
         "MAE": 1.5, "scaled MSE": (0.25 + 1) / 2, "scaled MAE": 0.75, "inside 0.1 to 0.8, %": 50.0,
         "repeat last value": {"MAE": 4.0, "scaled MSE": 5.0, "scaled MAE": 2.0},
