@@ -83,7 +83,8 @@ def test_the_code_that_a_section_names_is_in_the_file_it_names():
 
 def test_pictures_are_small_and_each_is_shown():
     files = {path.name for path in (DOCS / "images").glob("*.png")}
-    shown = {name for text in PAGES.values() for name in re.findall(r"!\[[^\]]+\]\(images/([\w.]+)\)", text)}
+    pages = [*PAGES.values(), (DOCS.parent / "README.md").read_text(encoding="utf-8")]
+    shown = {name for text in pages for name in re.findall(r"!\[[^\]]+\]\((?:docs/)?images/([\w.]+)\)", text)}
     assert files == shown
     large = [path.name for path in (DOCS / "images").glob("*.png") if path.stat().st_size > LARGEST]
     assert not large
