@@ -32,8 +32,8 @@ def export_language_model(
 ):  # fmt: skip
     """Writes the SavedModel and one .tflite a format, each compared with the model before it is put in place.
 
-    The SavedModel's text, f32's tokens and f32's samples have to be the model's after every prompt. int8 may lose
-    `tolerance` nats a character of the held-out texts.
+    The SavedModel's text and f32's tokens have to be the model's after every prompt, their samples after nine of ten.
+    int8 may lose `tolerance` nats a character of the held-out texts.
 
     Args:
         model: a trained language model, in float32.

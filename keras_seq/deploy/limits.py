@@ -20,6 +20,8 @@ class Limits:
         kl_int4: the same for int4.
         difference: of the numbers that a signature beside the main one gives in the SavedModel and f32, such as a
             stream's `step`; relative to the largest of them where that is above 1.
+        samples: share of the items on which the SavedModel and f32 have to draw the model's sample: a number between
+            two tokens may fall to the other one in the last digit, and the text goes on from there.
     """
 
     tolerance: float = 0.3
@@ -28,6 +30,7 @@ class Limits:
     kl: float = 0.02
     kl_int4: float = 0.2
     difference: float = 1e-3
+    samples: float = 0.9
 
     @classmethod
     def of(cls, tolerance):

@@ -37,8 +37,9 @@ def complaints(row, results, limits, metric_name, sign=1):
     if exact and row["agreement"] < limits.agreement:
         wanted = "every item" if limits.agreement == 1 else f"{limits.agreement:.1%} of the items"
         yield f"{label}: expected the model's output on {wanted}; the same on {row['agreement']:.1%}."
-    if exact and row.get("sample_agreement", 1) < limits.agreement:
-        yield f"{label}: expected the same samples of the same noise; the same on {row['sample_agreement']:.1%}."
+    if exact and row.get("sample_agreement", 1) < limits.samples:
+        wanted = f"samples of the same noise on {limits.samples:.1%} of the items"
+        yield f"{label}: expected the model's {wanted}; the same on {row['sample_agreement']:.1%}."
     if row.get("text_agreement", 1) < 1:
         yield f"{label}: expected `text` to do what the tokenizer does; the same on {row['text_agreement']:.1%}."
     if row["name"] == "keras":
@@ -125,6 +126,8 @@ def page(report):
     if report["metric"]:
         loss = f"lose at most {limits['tolerance']:g} points of {report['metric']}, int4 {limits['tolerance_int4']:g}"
         allowed.insert(1, f"- f16 and int8 {loss}")
+    if "| same samples |" in table:
+        allowed.insert(1, f"- they draw the model's sample on at least {limits['samples']:.1%} of the items")
     made = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
     size = f"{model['parameters']:,} parameters, {model['bytes'] / 1e6:.1f} MB in float32"
     used = f"{model['class']}: {size}. Made with {made}."
