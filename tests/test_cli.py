@@ -10,6 +10,7 @@ from typing import Literal
 
 import pytest
 
+from apps import forecasting
 from keras_seq.app import UserError, cli
 from tests import toy
 
@@ -75,6 +76,13 @@ def test_the_comment_of_a_field_is_its_help():
     assert "transformer|lstm" in text
     assert "--tie, --no-tie" in text
     assert "--seed" not in text
+
+
+def test_a_comment_that_says_what_its_default_stands_for_is_left_alone():
+    parser = cli.Parser(prog="forecasting")
+    cli.add_flags(parser, forecasting.Config)
+    text = " ".join(parser.format_help().split())
+    assert "default: US-MN for the traffic --horizon" in text
 
 
 @pytest.mark.parametrize(

@@ -634,6 +634,7 @@ def test_a_block_is_the_equation_of_its_paper(norm_first):
             "positions",
         ),
         (lambda: layers.TransformerEncoder(0, 3, 13), "num_layers must be at least 1; got 0"),
+        (lambda: layers.PairEmbedding(19, 0, 7), "dim must be at least 1; got 0"),
         (lambda: TransformerSeq2Seq(23, 12, num_layers=-1), "num_layers must be at least 1; got -1"),
         (lambda: layers.RecurrentEncoder(13, 0), "num_layers"),
         (lambda: layers.RecurrentDecoder(13, 0), "num_layers"),

@@ -181,12 +181,13 @@ def add_flags(parser: argparse.ArgumentParser, cls: type, leave_out: typing.Coll
     """
     notes, hints = comments(cls), typing.get_type_hints(cls)
     for field in [field for field in dataclasses.fields(cls) if field.name not in leave_out]:
-        text = f"{notes.get(field.name, '')} (default: {shown(field.default)})".strip().replace("%", "%%")
+        note = notes.get(field.name, "")
+        text = note if "default:" in note else f"{note} (default: {shown(field.default)})".strip()
         parser.add_argument(
             as_option(field.name),
             dest=field.name,
             default=argparse.SUPPRESS,
-            help=text,
+            help=text.replace("%", "%%"),
             **flag(hints[field.name]),
         )
 

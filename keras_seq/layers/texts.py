@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from keras_seq.layers import embeddings, masks
-from keras_seq.layers.core import Dropout, Saved, register
+from keras_seq.layers.core import Dropout, Saved, at_least_one, register
 from keras_seq.layers.embeddings import TokenEmbedding
 from keras_seq.layers.recurrent import RecurrentEncoder
 from keras_seq.layers.transformer import TransformerEncoder
@@ -152,8 +152,7 @@ class PairEmbedding(Saved):
     def __init__(self, vocab_size, dim, buckets, share=None, **kwargs):
         super().__init__(**kwargs)
         self.autocast = False  # see `TokenEmbedding`
-        if buckets < 1:
-            raise ValueError(f"buckets must be at least 1; got {buckets}.")
+        at_least_one(vocab_size=vocab_size, dim=dim, buckets=buckets)
         self.share = per_token("share", share, vocab_size)
         self.vocab_size, self.dim, self.buckets = vocab_size, dim, buckets
         self.rows = vocab_size if share is None else max(share) + 1
