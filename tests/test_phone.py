@@ -1,6 +1,6 @@
 """The hosts for Android and iOS: compiled, they answer what golden.json says; the runtime beneath them is ours.
 
-LiteRT for phones cannot be had here. In its place stands phone/*/: the few classes that a host calls, with the same
+Their LiteRT runs on phones alone. In its place stands phone/*/: the few classes that a host calls, with the same
 signatures, which ask this process on their standard output for what Python's LiteRT answers.
 """
 
