@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import types
 import venv
 import zipfile
 from pathlib import Path
@@ -126,9 +127,10 @@ def test_all_exports_write_what_keras_writes(exported, family, kind):
 def test_decode_step_gives_the_logits_of_teacher_forcing(exported, family, kind):
     model, paths = exported(family, kind)
     args = [{"source": row} for row in sources()[:3]], keras_tokens(model)[:3]
-    exact = parity.drift(model, deploy.LiteRTRunner(paths["f32"]), *args)
-    assert exact["max_logit_difference"] < 2e-5
-    assert exact["same_best_token"] == 1
+    for runner in (deploy.LiteRTRunner(paths["f32"]), deploy.SavedModelRunner(paths["saved_model"])):
+        exact = parity.drift(model, runner, *args)
+        assert exact["max_logit_difference"] < 2e-5
+        assert exact["same_best_token"] == 1
     if "int8" in paths:
         rough = parity.drift(model, deploy.LiteRTRunner(paths["int8"]), *args)
         assert rough["max_logit_difference"] > 1e-5  # it is quantised
@@ -233,6 +235,14 @@ def test_attention_is_that_of_the_model(exported, kind):
     expected = np.array(model.attention_weights({"source": source, "target": target})).mean(axis=1)
     found = runner.run("attention", source=source, tokens=read["tokens"])["weights"]
     np.testing.assert_allclose(found, expected, atol=1e-5)
+    items, tokens = [{"source": row} for row in sources()[:3]], keras_tokens(model)[:3]
+    assert parity.looks(model, runner, items, tokens)["max_difference_attention"] < 1e-5
+    for other in (0.3, np.nan):  # one that has looked elsewhere at one item of three is seen
+        given = iter([0, other, 0])
+        run = lambda name, **inputs: {"weights": runner.run(name, **inputs)["weights"] + next(given)}  # noqa: E731, B023
+        fake = types.SimpleNamespace(signatures=runner.signatures, run=run)
+        found = parity.looks(model, fake, items, tokens)["max_difference_attention"]
+        assert found == pytest.approx(other, abs=1e-5, nan_ok=True)
 
 
 def test_signatures_of_the_saved_model_take_any_batch_and_length(exported):
@@ -569,8 +579,9 @@ def test_another_model_than_the_exported_one_does_not_pass(exported):
     other.weights[0].assign(-other.weights[0])
     found = deploy.parity_report(other, paths, tokenizer_proto(), TEXTS, S, T, timed=1)
     assert not found["passed"]
-    assert [reason.split(",")[0] for reason in found["reasons"]] == ["saved_model", "f32", "f32"]
-    assert "a mean KL of at most 0.02" in found["reasons"][2]  # what `decode_step` foretells
+    assert [reason.split(",")[0] for reason in found["reasons"]] == ["saved_model", "saved_model", "f32", "f32"]
+    for reason in found["reasons"][1::2]:
+        assert "a mean KL of at most 0.02" in reason  # what `decode_step` foretells
     assert deploy.parity_report(model, {"f32": paths["f32"]}, tokenizer_proto(), TEXTS, S, T, timed=1)["passed"]
 
 

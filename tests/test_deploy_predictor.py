@@ -341,7 +341,7 @@ def test_a_step_that_does_otherwise_does_not_pass(tmp_path):
     given["step"] = deploy.Signature(lambda x: {"y": x * next(traces)}, {"x": ((4,), "float32")})
     found = deploy.export_predictor(model, given, tmp_path, rows(), formats=("f32",), timed=1)
     assert [reason.partition("; got")[0] for reason in found["reasons"]] == [
-        f"{name}: expected `step` to do what the model's does, to 0.001" for name in ("saved_model", "f32")
+        f"{name}: expected the model's `step`, to 0.001" for name in ("saved_model", "f32")
     ]
     assert not list(tmp_path.iterdir())
 
@@ -362,7 +362,7 @@ def test_classes_that_are_as_good_are_the_same():
     assert predictor_parity.same_class(ours, np.array([[0.4, 0.6, 0.0]]))
     assert not predictor_parity.same_class(ours, np.array([[0.3, 0.3, 0.4]]))
     with pytest.raises(ValueError, match="shape .1, 3. from a file; got .1, 2."):
-        predictor_parity.difference(ours, ours[:, :2])
+        report.difference(ours, ours[:, :2])
 
 
 # ---------- convolutions ----------
@@ -382,3 +382,34 @@ def test_a_folded_convolution_is_the_same(padding, strides):
     kinds = {op.type for op in graph.graph.get_operations()}
     assert "Conv2D" in kinds
     assert "Conv3D" not in kinds
+
+
+def test_an_output_beside_the_first_is_judged_too(tmp_path):
+    model, given = linear()
+    first, traces = given["predict"].function, itertools.count(0)
+
+    def predict(x):
+        made = next(traces)
+        return {**first(x), "off": x * (1 + made), "which": tf.cast(x > made, "int32"), "same": tf.cast(x > 0, "int32")}
+
+    given["predict"] = deploy.Signature(predict, given["predict"].inputs)
+    found = deploy.export_predictor(model, given, tmp_path, rows(), formats=("f32",), timed=1)
+    assert [reason.partition(", to")[0] for reason in found["reasons"]] == [
+        f"{name}: expected the model's `{output}`" for name in ("saved_model", "f32") for output in ("off", "which")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "far"),
+    [
+        ([2.0, 4.0], [2.0, 5.0], 0.25),
+        ([2.0, 4.0], [2.0, np.nan], np.nan),
+        ([2, 4, 7, 7], [2, 4, 7, 8], 0.25),
+        ([True, False], [True, True], 0.5),
+    ],
+)
+def test_numbers_are_apart_by_their_difference_and_choices_by_their_share(ours, theirs, far):
+    same, other = np.array(ours), np.array(theirs)
+    assert predictor_parity.apart([(same, same), (same, same)]) == 0
+    expected = far if same.dtype.kind == "f" else far / 2  # the largest, or the share of both
+    assert predictor_parity.apart([(same, same), (same, other)]) == pytest.approx(expected, nan_ok=True)

@@ -225,7 +225,7 @@ class Judge:
         same = [np.mean([a == b for a, b in zip(found, self.decode(tokens))]) for found, tokens in pairs]
         speed = self.speed(lambda i: runner(self.prompts[i : i + 1]))
         row = dict(zip(("agreement", "sample_agreement"), map(float, same)))
-        return {**row, "load_ms": load_ms, "ms_per_token": speed}
+        return {**row, **self.foretell(runner), "load_ms": load_ms, "ms_per_token": speed}
 
     def litert(self, path):
         """Ids and bytes in; and what `decode_step` foretells, a token at a time."""

@@ -18,8 +18,9 @@ class Limits:
         agreement: share of the items on which the SavedModel and f32 have to give the model's output.
         kl: mean divergence of the output of f32, f16 and int8 from the model's, in nats, where it is a distribution.
         kl_int4: the same for int4.
-        difference: of the numbers that a signature beside the main one gives in the SavedModel and f32, such as a
-            stream's `step`; relative to the largest of them where that is above 1.
+        difference: of the numbers that an output or a signature beside the main one gives in the SavedModel and f32,
+            such as a stream's `step`; relative to the largest of them where that is above 1. Of whole numbers beside
+            the main output the share that is not the model's.
         samples: share of the items on which the SavedModel and f32 have to draw the model's sample: a number between
             two tokens may fall to the other one in the last digit, and the text goes on from there.
     """

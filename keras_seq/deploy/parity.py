@@ -5,7 +5,7 @@ import functools
 import numpy as np
 
 from keras_seq.deploy import report
-from keras_seq.deploy.report import clock, log_softmax, mean_kl, ready, sized
+from keras_seq.deploy.report import OTHER, clock, difference, log_softmax, mean_kl, ready, sized
 from keras_seq.deploy.runners import BOS, PAD, LiteRTRunner, SavedModelRunner, pad_sources, stack
 
 BATCH = 25
@@ -51,7 +51,7 @@ def parity_report(
     judge = Judge(tokenizer, items, rows, expected, metric, timed)
     results = [judge.model(model, k, options) for k in searches]
     for name, path in paths.items():
-        found = judge.saved_model(path, beams) if name == "saved_model" else judge.litert(model, path, beams)
+        found = judge.saved_model(model, path, beams) if name == "saved_model" else judge.litert(model, path, beams)
         results += [{"name": name, **sized(path, model), **row} for row in found]
     asked = {
         "sentences": len(judge.items), "all_sentences": len(items), "max_length": max_length, "beams": beams,
@@ -74,6 +74,7 @@ class Judge:
         count = len(expected[1])
         self.tokenizer, self.items, self.expected = tokenizer, items[:count], expected
         self.rows, self.rest = rows[:count], rows[count:]
+        self.followed = self.rows[:4], expected[1][:4]
         self.metric, self.timed = metric, timed
 
     def model(self, model, beams, options):
@@ -88,13 +89,14 @@ class Judge:
         call(0)  # compile
         return {"name": "keras", **self.compare(tokens, beams), "ms_per_token": self.speed(call, tokens)}
 
-    def saved_model(self, path, beams):
+    def saved_model(self, model, path, beams):
         """One row: item in and text out. The metric is that of its own text."""
         runner, load_ms = ready(lambda: SavedModelRunner(path), lambda runner: runner(self.items[:1]), times=1)
         found, tokens = runner(self.items), self.expected[beams]
         same = [a == b for a, b in zip(found, self.decode(tokens))]
-        row = {"beams": beams, "agreement": float(np.mean(same)), **self.score(found), "load_ms": load_ms}
-        return [{**row, "ms_per_token": self.speed(lambda i: runner(self.items[i : i + 1]), tokens)}]
+        row = {"beams": beams, "agreement": float(np.mean(same)), **self.score(found)}
+        speed = self.speed(lambda i: runner(self.items[i : i + 1]), tokens)
+        return [{**row, **drift(model, runner, *self.followed), "load_ms": load_ms, "ms_per_token": speed}]
 
     def litert(self, model, path, beams):
         """A row for each search in the file; the first also says how far the logits are from the model's."""
@@ -108,7 +110,7 @@ class Judge:
             ms = self.speed(lambda i: runner.generate(self.rows[i : i + 1], signature), tokens)  # noqa: B023
             rows.append({**self.compare(tokens, k), **self.widely(runner, signature, tokens)})
             rows[-1] |= {**self.text(runner, TEXT[signature], tokens), "load_ms": load_ms, "ms_per_token": ms}
-        rows[0] |= drift(model, runner, self.rows[:4], self.expected[1][:4])
+        rows[0] |= drift(model, runner, *self.followed) | looks(model, runner, *self.followed)
         return rows
 
     def compare(self, tokens, beams):
@@ -156,12 +158,26 @@ def drift(model, runner, rows, tokens):
     """The file's logits next to the model's, given the same target: largest difference, mean KL, same best token."""
     differences, divergences, same = [], [], []
     for item, row in zip(rows, tokens):
-        length = max(1, int((row != PAD).sum()))
-        target = np.concatenate([[BOS], row[:-1]]).astype("int32")  # (T,), of one shape for all
-        ours = np.array(model(stack([{**item, "target": target}]), training=False))[0, :length]
-        ours, theirs = ours.astype("float64"), runner.logits(item, target[:length]).astype("float64")
+        length, inputs = max(1, int((row != PAD).sum())), taught(item, row)
+        ours = np.array(model(inputs, training=False))[0, :length]
+        theirs = runner.logits(item, inputs["target"][0, :length])
+        ours, theirs = ours.astype("float64"), theirs.astype("float64")
         differences.append(np.abs(ours - theirs).max())
         divergences.append(mean_kl(log_softmax(ours), log_softmax(theirs)))
         same.append((ours.argmax(-1) == theirs.argmax(-1)).mean())
     means = {"mean_kl": float(np.mean(divergences)), "same_best_token": float(np.mean(same))}
     return {"max_logit_difference": float(max(differences)), **means}
+
+
+def looks(model, runner, rows, tokens):
+    """How far the file's signature `attention` is from the model's weights, where it has one."""
+    if "attention" not in runner.signatures:
+        return {}
+    ours = [np.array(model.attention_weights(taught(item, row))).mean(1) for item, row in zip(rows, tokens)]
+    theirs = [runner.run("attention", tokens=row, **item)["weights"] for item, row in zip(rows, tokens)]
+    return {f"{OTHER}attention": float(np.max([difference(*pair) for pair in zip(ours, theirs)]))}  # NaN stays
+
+
+def taught(item, tokens):
+    """A batch of what the model reads to foretell these tokens (T,): of one shape for all."""
+    return stack([{**item, "target": np.concatenate([[BOS], tokens[:-1]]).astype("int32")}])

@@ -27,7 +27,7 @@ class Signature:
     An output with the name of an input is state: it is given back at the next call.
 
     Args:
-        function: named tensors, each with a batch axis, -> {name: tensor}. The first output is the one that is judged.
+        function: named tensors, each with a batch axis, -> {name: tensor}. By the first output classes are told.
         inputs: {name: (shape without the batch axis, dtype)}; a shape of None is a lone number, without a batch axis.
         open_shapes: {name: shape} of inputs that may have other sizes in a SavedModel, None where any; a .tflite is
             fixed. The batch is always open there.
@@ -55,8 +55,8 @@ def export_predictor(
     """Writes a SavedModel and one .tflite a format, each compared with the model before it is put in place.
 
     The SavedModel and f32 have to agree with the model on every item: in the best class (the first output's last axis
-    holds probabilities or is called `logits`), else in every number, to 1e-4; and in the numbers of other signatures,
-    to 1e-3. int8 may lose `tolerance` of the metric.
+    holds probabilities or is called `logits`), else in every number, to 1e-4; and in the numbers of other outputs and
+    signatures, to 1e-3. int8 may lose `tolerance` of the metric.
 
     Args:
         model: whose weights the signatures use, in float32.

@@ -4,7 +4,7 @@ import functools
 
 import numpy as np
 
-from keras_seq.deploy.report import OTHER, clock, log_softmax, mean_kl, ready, sized
+from keras_seq.deploy.report import OTHER, clock, difference, log_softmax, mean_kl, ready, sized
 from keras_seq.deploy.runners import LiteRTPredictor, SavedModelPredictor, stack, unstack
 
 MAIN, SAVED_MODEL = "predict", "saved_model"
@@ -54,7 +54,9 @@ class Judge:
         found = {
             "agreement": float(np.mean([same(*pair) for pair in pairs])),
             "max_difference": max(difference(a[name], b[name]) for a, b in zip(self.expected, outputs) for name in a),
-        }
+            **{f"{OTHER}{name}": apart([(a[name], b[name]) for a, b in zip(self.expected, outputs)])
+               for name in self.expected[0] if name != self.first},
+        }  # fmt: skip
         if self.classes:
             found["mean_kl"] = float(np.mean([divergence(*pair, self.classes) for pair in pairs]))
         return found | ({"metric": float(self.metric(outputs))} if self.metric else {})
@@ -128,17 +130,6 @@ def follow(signature, ours, theirs, calls=4):
     return float(largest)
 
 
-def difference(a, b):
-    """The largest difference of two arrays.
-
-    Raises:
-        ValueError: where they have not the same shape.
-    """
-    if np.shape(a) != np.shape(b):
-        raise ValueError(f"Expected outputs of the model's shape {np.shape(a)} from a file; got {np.shape(b)}.")
-    return float(np.abs(np.asarray(a, "float64") - np.asarray(b, "float64")).max(initial=0))
-
-
 def same_class(ours, theirs):
     """Whether the best class is the model's at each place, or one that the model holds for as good."""
     chosen = np.take_along_axis(ours, theirs.argmax(-1)[..., None], -1)[..., 0]
@@ -148,6 +139,13 @@ def same_class(ours, theirs):
 def relative(ours, theirs):
     """The largest difference, relative to the largest number of ours where that is above 1."""
     return difference(ours, theirs) / max(1.0, np.abs(ours).max(initial=0))
+
+
+def apart(pairs):
+    """How far outputs are from the model's: numbers by the largest `relative` difference, choices by the share."""
+    if pairs[0][0].dtype.kind == "f":
+        return float(np.max([relative(ours, theirs) for ours, theirs in pairs]))  # NaN stays
+    return float(np.mean([np.mean(ours != theirs) for ours, theirs in pairs]))
 
 
 def close(ours, theirs):

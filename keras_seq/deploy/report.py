@@ -9,7 +9,7 @@ import numpy as np
 from keras_seq.deploy.limits import Limits, form
 
 EXACT = ("saved_model", "f32")  # these compute what the model computes; the others are judged by the metric
-OTHER = "max_difference_"  # begins what says how far a signature beside the main one is from the model's
+OTHER = "max_difference_"  # begins what says how far an output or a signature beside the main one is from the model's
 
 
 def judged(model, results, metric_name, tolerance, asked, more_is_better=True):
@@ -50,8 +50,8 @@ def complaints(row, results, limits, metric_name, sign=1):
     if exact:
         for name, far in row.items():
             if name.startswith(OTHER) and not far <= limits.difference:
-                what = f"`{name.removeprefix(OTHER)}` to do what the model's does"
-                yield f"{label}: expected {what}, to {limits.difference:g}; got a difference of {far:.2g}."
+                what = f"`{name.removeprefix(OTHER)}`, to {limits.difference:g}"
+                yield f"{label}: expected the model's {what}; got a difference of {far:.2g}."
     elif "metric" in row:
         before, after = compared(row, results)
         if not sign * (before - after) <= loss:
@@ -147,6 +147,17 @@ def cell(show, row):
         return show(row)
     except KeyError:  # not measured for this row
         return ""
+
+
+def difference(a, b):
+    """The largest difference of two arrays.
+
+    Raises:
+        ValueError: where they have not the same shape.
+    """
+    if np.shape(a) != np.shape(b):
+        raise ValueError(f"Expected outputs of the model's shape {np.shape(a)} from a file; got {np.shape(b)}.")
+    return float(np.abs(np.asarray(a, "float64") - np.asarray(b, "float64")).max(initial=0))
 
 
 def log_softmax(x):

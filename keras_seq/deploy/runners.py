@@ -90,7 +90,23 @@ def spelled(row, errors="strict"):
     return bytes(row[row > 0].astype("uint8")).decode(errors=errors)
 
 
-class LiteRTRunner(LiteRTFile):
+class Stepping:
+    """What both kinds of files that write text can do: foretell it a token at a time."""
+
+    def logits(self, item, target):
+        """Logits (T, V) of the model inputs `target` (T,), by `encode` and `decode_step`, as a streaming host would."""
+        memory = self.run("encode" if "encode" in self.signatures else "prefill", **self.named(item))
+        state = {name: memory.pop(name) for name in list(memory) if name.startswith("state_")}
+        memory = {name: value for name, value in memory.items() if name in self.shapes["decode_step"]}
+        logits = []
+        for index, token in enumerate(target):
+            found = self.run("decode_step", tokens=np.int32([[token]]), index=np.int32(index), **memory, **state)
+            logits.append(found.pop("logits")[0])
+            state = found
+        return np.array(logits)
+
+
+class LiteRTRunner(Stepping, LiteRTFile):
     """Runs a .tflite that writes text.
 
     Example:
@@ -128,18 +144,6 @@ class LiteRTRunner(LiteRTFile):
             return item
         return {"source": pad_sources([item], self.length("source"))}
 
-    def logits(self, item, target):
-        """Logits (T, V) of the model inputs `target` (T,), by `encode` and `decode_step`, as a streaming host would."""
-        memory = self.run("encode" if "encode" in self.signatures else "prefill", **self.named(item))
-        state = {name: memory.pop(name) for name in list(memory) if name.startswith("state_")}
-        memory = {name: value for name, value in memory.items() if name in self.signatures["decode_step"]["inputs"]}
-        logits = []
-        for index, token in enumerate(target):
-            found = self.run("decode_step", tokens=np.int32([token]), index=np.int32(index), **memory, **state)
-            logits.append(found.pop("logits")[0])
-            state = found
-        return np.array(logits)
-
 
 class LiteRTPredictor(LiteRTFile):
     """Runs a .tflite that predicts: items or texts to named outputs.
@@ -176,6 +180,7 @@ class SavedModelFile:
         self.batch = batch
         self.loaded = tf.saved_model.load(str(path))
         self.signatures = self.loaded.signatures
+        self.shapes = {name: reads(signature) for name, signature in self.signatures.items()}
 
     def run(self, signature, **inputs):
         """One call of a signature; outputs by name, as numpy arrays."""
@@ -196,11 +201,15 @@ class SavedModelFile:
         return [text.decode() for part in found for text in part]
 
 
-class SavedModelRunner(SavedModelFile):
+class SavedModelRunner(Stepping, SavedModelFile):
     """Runs a SavedModel that writes text: texts, or items {name: array}, in, texts out."""
 
     def __call__(self, items):
         return self.written(items)
+
+    def named(self, item):
+        """An item as the inputs of `encode`."""
+        return stack([item])
 
     def generate(self, sources, source_length=None):
         """Rows of source ids to rows of tokens (n, T)."""
@@ -215,6 +224,11 @@ class SavedModelPredictor(SavedModelFile):
 
     def __call__(self, items):
         return [row for inputs in self.batches(items, "texts") for row in unstack(self.run("predict", **inputs))]
+
+
+def reads(signature):
+    """{name: shape} of what a signature of a SavedModel reads; None is a size that may be any."""
+    return {name: tuple(spec.shape) for name, spec in signature.structured_input_signature[1].items()}
 
 
 def shapes_of(runner):
