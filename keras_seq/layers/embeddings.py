@@ -119,7 +119,7 @@ class PatchEmbedding(Saved):
 
     def __init__(self, dim, patch=16, **kwargs):
         super().__init__(**kwargs)
-        at_least_one(dim=dim)
+        at_least_one(dim=dim, patch=patch if isinstance(patch, int) else min(patch))
         self.dim, self.patch = dim, patch
 
     def sides(self, x_shape):
@@ -193,10 +193,8 @@ class FrameEmbedding(Saved):
     def __init__(self, dim, size, stride=None, **kwargs):
         super().__init__(**kwargs)
         self.supports_masking = True
-        at_least_one(dim=dim)
+        at_least_one(dim=dim, size=size, stride=stride)
         self.dim, self.size, self.stride = dim, size, size if stride is None else stride
-        if min(self.size, self.stride) < 1:
-            raise ValueError(f"size and stride must be at least 1; got {size} and {stride}.")
 
     def build(self, x_shape):
         shape = (self.size, x_shape[-1], self.dim)

@@ -225,7 +225,7 @@ class Rotary(Position):
         scale: positions are divided by it (2.0 reads twice the trained length with the trained angles).
 
     Raises:
-        ValueError: if the head size is odd.
+        ValueError: for an odd head size, or a base or scale of 0 or less.
 
     Reference: Su et al. 2021; scaled positions: Chen et al. 2023.
 
@@ -240,6 +240,8 @@ class Rotary(Position):
 
     def __init__(self, base=10000.0, scale=1.0, **kwargs):
         super().__init__(autocast=False, **kwargs)
+        if not (base > 0 and scale > 0):
+            raise ValueError(f"base and scale must be above 0; got {base} and {scale}.")
         self.base, self.scale = base, scale
 
     def rotate(self, x, pos):

@@ -7,7 +7,7 @@ import numpy as np
 from keras import ops
 
 from keras_seq.layers import masks
-from keras_seq.layers.core import Dropout, Layer, Saved, register, unknown_zero
+from keras_seq.layers.core import Dropout, Layer, Saved, at_least_one, register, unknown_zero
 from keras_seq.layers.embeddings import FrameEmbedding
 from keras_seq.layers.texts import stack
 from keras_seq.layers.transformer import normalization
@@ -38,7 +38,7 @@ class LogMel(Saved):
         (B, T, M), T = (N - window) // hop + 1, both in samples.
 
     Raises:
-        ValueError: if x is shorter than a window, or for a rate too low for its hop.
+        ValueError: if x is shorter than a window, for a rate too low for its hop, or for no bands.
 
     Reference: Davis and Mermelstein 1980; as input of a network: Hinton et al. 2012.
 
@@ -54,6 +54,7 @@ class LogMel(Saved):
 
     def __init__(self, bands=64, rate=16000, window=0.025, hop=0.01, **kwargs):
         super().__init__(**kwargs)
+        at_least_one(bands=bands)
         self.bands, self.rate, self.window, self.hop = bands, rate, window, hop
         self.size, self.step = round(window * rate), round(hop * rate)  # samples
         if self.step < 1 or self.size < 2:
@@ -129,6 +130,9 @@ class SpecAugment(Layer):
         time, band: the longest of each, as a share of T and of M; the length is drawn, from 0 on.
         seed: of the draws; None for another each time.
 
+    Raises:
+        ValueError: for a count below 0, or a share outside of 0 to 1.
+
     Reference: Park et al. 2019.
 
     Example:
@@ -143,6 +147,11 @@ class SpecAugment(Layer):
     def __init__(self, count=2, time=0.1, band=0.2, seed=None, **kwargs):
         super().__init__(**kwargs)
         self.supports_masking = True
+        if count < 0 or not (0 <= time <= 1 and 0 <= band <= 1):
+            raise ValueError(
+                f"SpecAugment expects a count of 0 or more, and time and band as shares from 0 to 1; "
+                f"got {count}, {time} and {band}."
+            )
         self.count, self.time, self.band = count, time, band
         self.random = keras.random.SeedGenerator(seed)
         self.built = True
