@@ -147,7 +147,7 @@ def check_scores(model, engine, source, words):
 
     target = np.random.default_rng(1).integers(4, model.options["vocab_size"], 20).astype("int32")
     logits = np.array(model({"source": source, "target": np.concatenate([[1], target])[None].astype("int32")}))[0]
-    ours = log_softmax(logits.astype("float64"))[np.arange(20), target]
+    ours = log_softmax(logits)[np.arange(20), target]
     theirs = engine.score_batch([words], [[str(i) for i in target]])[0].log_probs[:20]
     np.testing.assert_allclose(theirs, ours, rtol=1e-4, atol=1e-3)
 

@@ -413,3 +413,14 @@ def test_numbers_are_apart_by_their_difference_and_choices_by_their_share(ours, 
     assert predictor_parity.apart([(same, same), (same, same)]) == 0
     expected = far if same.dtype.kind == "f" else far / 2  # the largest, or the share of both
     assert predictor_parity.apart([(same, same), (same, other)]) == pytest.approx(expected, nan_ok=True)
+
+
+def test_the_divergence_of_what_is_nearly_the_same_is_told():
+    """Of logits that differ in the last digit it is some 1e-14; in float32 it would be noise, of either sign."""
+    ours = np.random.default_rng(0).normal(size=(50, 4000)).astype("float32")
+    found = predictor_parity.divergence(ours, np.nextafter(ours, np.float32(9)), "logits")
+    assert 0 < found < 1e-12
+    p = np.array([[0.5, 0.25, 0.25]], "float32")
+    q = np.array([[0.25, 0.25, 0.5]], "float32")
+    assert predictor_parity.divergence(p, q, "probabilities") == pytest.approx(0.25 * np.log(2))
+    assert predictor_parity.divergence(np.log(p) + 3, np.log(q) - 1, "logits") == pytest.approx(0.25 * np.log(2))

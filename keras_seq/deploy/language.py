@@ -213,7 +213,7 @@ class Judge:
     def nats(self, logits):
         """-log p a character of the ends of the pieces, given logits (T, V) of each."""
         ends = [row[self.sizes["prompt_length"] :] for row in self.pieces]
-        gains = [log_softmax(found.astype("float64"))[np.arange(len(end)), end] for found, end in zip(logits, ends)]
+        gains = [log_softmax(found)[np.arange(len(end)), end] for found, end in zip(logits, ends)]
         return -float(np.sum(gains)) / self.characters
 
     def saved_model(self, path):

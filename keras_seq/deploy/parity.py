@@ -161,7 +161,6 @@ def drift(model, runner, rows, tokens):
         length, inputs = max(1, int((row != PAD).sum())), taught(item, row)
         ours = np.array(model(inputs, training=False))[0, :length]
         theirs = runner.logits(item, inputs["target"][0, :length])
-        ours, theirs = ours.astype("float64"), theirs.astype("float64")
         differences.append(np.abs(ours - theirs).max())
         divergences.append(mean_kl(log_softmax(ours), log_softmax(theirs)))
         same.append((ours.argmax(-1) == theirs.argmax(-1)).mean())

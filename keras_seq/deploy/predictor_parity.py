@@ -155,7 +155,6 @@ def close(ours, theirs):
 
 def divergence(ours, theirs, kind):
     """Mean KL of the model's distributions from a file's."""
-    a, b = (np.asarray(x, "float64") for x in (ours, theirs))
     if kind == "logits":
-        return mean_kl(log_softmax(a), log_softmax(b))
-    return mean_kl(*(np.log(np.maximum(x, 1e-12)) for x in (a, b)))
+        return mean_kl(log_softmax(ours), log_softmax(theirs))
+    return mean_kl(*(np.log(np.maximum(np.asarray(x, "float64"), 1e-12)) for x in (ours, theirs)))

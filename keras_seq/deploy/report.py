@@ -160,9 +160,11 @@ def difference(a, b):
     return float(np.abs(np.asarray(a, "float64") - np.asarray(b, "float64")).max(initial=0))
 
 
-def log_softmax(x):
-    x = x - x.max(-1, keepdims=True)
-    return x - np.log(np.exp(x).sum(-1, keepdims=True))
+def log_softmax(logits):
+    """In float64: the divergence of two that are nearly the same is below what float32 can tell."""
+    from scipy import special
+
+    return special.log_softmax(np.asarray(logits, "float64"), axis=-1)
 
 
 def mean_kl(log_p, log_q):
