@@ -12,12 +12,12 @@ from keras_seq.layers.core import Dropout, Linear, register
 from keras_seq.layers.embeddings import FrameEmbedding
 from keras_seq.layers.recurrent import RecurrentDecoder, RecurrentEncoder
 from keras_seq.layers.transformer import TransformerEncoder
-from keras_seq.models.base import Model
+from keras_seq.models.base import Configured
 
 FLAT = 1e-5  # the least variance of a window, as a share of that of the training data
 
 
-class Forecaster(Model):
+class Forecaster(Configured):
     """What all families share: scaling, the calendar, a straight path from past to future, quantiles that never cross.
 
     A family makes `ahead`.
@@ -124,9 +124,6 @@ class Forecaster(Model):
         y = self.spread(each, ops.repeat(known, count, axis=0))  # (B V, T, 1, Q)
         y = ops.reshape(y, (-1, count, self.horizon, len(self.quantiles)))
         return ops.swapaxes(y, 1, 2)
-
-    def get_config(self):
-        return {**super().get_config(), **self.options}
 
 
 def level(z):
