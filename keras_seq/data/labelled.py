@@ -3,8 +3,7 @@
 import numpy as np
 
 from keras_seq.data.feed import divided, fed, sized
-
-PAD, EOS, UNK = 0, 2, 3
+from keras_seq.data.tokenizer import EOS, PAD, UNK
 
 
 class ByLength:
