@@ -59,6 +59,13 @@ class Configured(Model):
             value = keras.tree.map_structure(written, value)
         super().__setattr__(name, value)
 
+    def constant(self, name, shape, value):
+        """A weight in float32 that training leaves alone: what is fitted to data is assigned to it."""
+        first = keras.initializers.Constant(value)
+        return self.add_weight(
+            name=name, shape=shape, initializer=first, trainable=False, dtype="float32", autocast=False
+        )
+
     def get_config(self):
         parts = {name: keras.saving.serialize_keras_object(getattr(self, name)) for name in self.parts}
         return {**super().get_config(), **self.options, **parts}

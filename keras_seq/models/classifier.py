@@ -6,7 +6,6 @@
 
 import itertools
 
-import keras
 from keras import ops
 
 from keras_seq.layers import masks
@@ -25,9 +24,7 @@ class Answering(Configured):
     """
 
     def add_temperature(self):
-        self.temperature = self.add_weight(
-            name="temperature", shape=(), initializer="ones", trainable=False, dtype="float32"
-        )
+        self.temperature = self.constant("temperature", (), 1.0)
 
     def embed(self, tokens):
         """Tokens (B, S) -> their vectors (B, S, D) and a mask (B, S) that is False at padding."""
@@ -277,10 +274,7 @@ class Committee(Answering):
         classes = list(dict.fromkeys(map(type, self.members)))
         self.kinds = [classes.index(type(member)) for member in self.members]
         count = len(self.members)
-        mean = keras.initializers.Constant(1 / count)
-        self.trust = self.add_weight(
-            name="trust", shape=(count,), initializer=mean, trainable=False, dtype="float32", autocast=False
-        )
+        self.trust = self.constant("trust", (count,), 1 / count)
         self.add_temperature()
         self.built = True
 

@@ -4,7 +4,6 @@
     step(rows, state)   -> scores, flags, state      for any number of rows: live, one at a time, or a whole series
 """
 
-import keras
 from keras import ops
 
 from keras_seq.layers.core import Linear, register
@@ -115,13 +114,6 @@ class Detector(Configured):
         for name, value in (("mean", 0.0), ("deviation", 1.0), ("error_mean", 0.0), ("error_variance", 1.0)):
             setattr(self, name, self.constant(name, (self.num_variables,), value))
         self.threshold = self.constant("threshold", (), 1.0)
-
-    def constant(self, name, shape, value):
-        """A weight that `calibrate` sets."""
-        first = keras.initializers.Constant(value)
-        return self.add_weight(
-            name=name, shape=shape, initializer=first, trainable=False, dtype="float32", autocast=False
-        )
 
     @property
     def rebuilds(self):

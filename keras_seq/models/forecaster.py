@@ -4,7 +4,6 @@
     y = mu + sigma q(W z + ahead(z, known))          known: the calendar, and columns that are known in advance
 """
 
-import keras
 from keras import ops
 
 from keras_seq.layers.calendar import FEATURES, calendar
@@ -73,9 +72,7 @@ class Forecaster(Configured):
         self.straight.build((None, None, self.context))
         shape = (len(self.options["mean"]),)
         for name in ("mean", "deviation"):
-            values = keras.initializers.Constant(self.options[name])
-            setattr(self, name, self.add_weight(
-                name=name, shape=shape, initializer=values, trainable=False, dtype="float32", autocast=False))
+            setattr(self, name, self.constant(name, shape, self.options[name]))
         self.build_ahead()
 
     def build_ahead(self):

@@ -158,9 +158,7 @@ class TransformerTagger(Tagger):
         self.build()
 
     def over_start(self, batch):
-        shape = (batch, self.over.kv_heads, self.window - 1, self.over.size)
-        empty = ops.zeros(shape, dtype=self.compute_dtype)
-        return [{"k": empty, "v": empty} for _ in self.over.blocks]
+        return self.over.cache(batch, self.window - 1)
 
     def run(self, x, index, state=None, mask=None):
         length, before = ops.shape(x)[1], 0 if state is None else self.window - 1
