@@ -139,7 +139,12 @@ def watched(config):
     """The series of the pack, of a table or of a folder."""
     from pathlib import Path
 
-    series = pack() if not config.data else of_nab(config) if Path(config.data).is_dir() else [of_table(config, config.data)]
+    if not config.data:
+        series = pack()
+    elif Path(config.data).is_dir():
+        series = of_nab(config)
+    else:
+        series = [of_table(config, config.data)]
     for one in series:
         if one.clean < config.context + 10:
             raise ValueError(f"{one.name}: expected at least {config.context + 10} clean rows at the beginning, got "
@@ -279,8 +284,9 @@ def as_csv(series, scores):
 
 def every_row(series, scores):
     """The score of each row, a line each."""
+    head = f"{'row' if series.time is None else 'time'},score,flag"
     lines = [f"{when(series, row)},{score:.4g},{int(score > 1)}" for row, score in enumerate(scores)]
-    return "\n".join(["time" * (series.time is not None) or "row", *lines]).replace("\n", ",score,flag\n", 1) + "\n"
+    return "\n".join([head, *lines]) + "\n"
 
 
 def evaluate(config, model, assets, examples):

@@ -61,7 +61,7 @@ class Config:
         below_one(self, "dropout")
         if self.model == "transformer" and self.context % self.patch:
             raise ValueError(f"expected a --context that is a multiple of --patch, got {self.context} and {self.patch}")
-        shares = numbers(self.quantiles, "--quantiles 0.1,0.5,0.9")
+        shares = quantiles_of(self)
         if shares != sorted(set(shares)) or 0.5 not in shares or not 0 < shares[0] <= shares[-1] < 1:
             raise ValueError(f"expected --quantiles that rise from above 0 to below 1, 0.5 among them, got {self.quantiles}")
         if len(parts := numbers(self.split, "--split 0.7,0.1,0.2")) != 3 or min(parts) <= 0:
@@ -89,6 +89,10 @@ def numbers(text, example):
         return [float(part) for part in text.split(",")]
     except ValueError as error:
         raise ValueError(f"expected numbers with commas between, as in {example}, got {text!r}") from error
+
+
+def quantiles_of(config):
+    return numbers(config.quantiles, "--quantiles 0.1,0.5,0.9")
 
 
 def names_of(text):
@@ -227,7 +231,7 @@ def model(config, assets):
     """The compiled model."""
     from keras_seq import models, training
 
-    facts, quantiles = assets["series"], numbers(config.quantiles, "--quantiles")
+    facts, quantiles = assets["series"], quantiles_of(config)
     common = {
         "horizon": config.horizon, "context": config.context, "mean": facts["mean"], "deviation": facts["deviation"],
         "quantiles": quantiles, "calendar": facts["step"] is not None, "known": len(facts["known"]),
@@ -343,7 +347,7 @@ def as_csv(config, table, start, found):
 
     from keras_seq.data import stamp
 
-    quantiles, text = numbers(config.quantiles, "--quantiles"), io.StringIO()
+    quantiles, text = quantiles_of(config), io.StringIO()
     heads = [name if q == 0.5 else f"{name}_{q:g}" for name in table.names for q in quantiles]
     lines = csv.writer(text, lineterminator="\n")  # puts a name with a comma in quotes
     lines.writerow(["time" if table.time is not None else "row", *heads])
@@ -362,7 +366,7 @@ def picture(config, table, start, found, title):
     before, after = slice(start - config.context, start), slice(start, start + config.horizon)
     truth = np.where(table.seen[after], table.values[after], np.nan)
     time = None if table.time is None else table.time[before.start : after.stop]
-    return plots.forecast(table.values[before], found, numbers(config.quantiles, "--quantiles"), table.names,
+    return plots.forecast(table.values[before], found, quantiles_of(config), table.names,
                           truth if table.seen[after].any() else None, time, title)  # fmt: skip
 
 
@@ -377,7 +381,7 @@ def scores(config, assets, table, starts, found):
     from keras_seq.data import repeated, seasons
     from keras_seq.training import scoring
 
-    quantiles, deviation = numbers(config.quantiles, "--quantiles"), assets["series"]["deviation"]
+    quantiles, deviation = quantiles_of(config), assets["series"]["deviation"]
     truth, seen = over(table.values, starts, config.horizon), over(table.seen, starts, config.horizon)
     middle = found[..., quantiles.index(0.5)]
     inside = (truth >= found[..., 0]) & (truth <= found[..., -1])
@@ -419,7 +423,7 @@ def export(config, model, assets, folder, examples, options):
     inputs, _, _ = windows(config, table, starts).window(starts)
     items = [{name: x[i] for name, x in inputs.items()} for i in range(len(starts))]
     truth, seen = over(table.values, starts, config.horizon), over(table.seen, starts, config.horizon)
-    quantiles, facts = numbers(config.quantiles, "--quantiles"), assets["series"]
+    quantiles, facts = quantiles_of(config), assets["series"]
     middle = quantiles.index(0.5)
 
     def metric(outputs):

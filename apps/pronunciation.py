@@ -278,10 +278,10 @@ def attention_figures(model, assets, rows):
 
     from keras_seq import decoding, plots
 
-    ids, figures = phoneme_ids(assets), {}
+    tokenizer, ids, figures = tokenizer_of(assets), phoneme_ids(assets), {}
     for number, (word, _, said) in enumerate(rows, 1):
         said = [phoneme for phoneme in said.split() if phoneme in ids]
-        source = decoding.pad([[*tokenizer_of(assets).encode([word])[0], decoding.EOS]])
+        source = decoding.pad([[*tokenizer.encode([word])[0], decoding.EOS]])
         target = decoding.pad([[decoding.BOS, *(ids[phoneme] for phoneme in said)]])
         weights = np.array(model.attention_weights({"source": source, "target": target}))[0].mean(axis=0)  # (T, S)
         figures[f"attention {number}"] = plots.attention_map(weights, [*word, "</s>"], [*said, "</s>"])

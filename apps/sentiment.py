@@ -206,9 +206,10 @@ def logits(config, model, assets, texts, answer=None):
     """What the model answers, float32 (n, C); or another function of tokens."""
     import numpy as np
 
-    answer = answer or model.predict_on_batch
-    order, found = np.argsort([len(text) for text in texts]), None
-    for some in np.array_split(order, -(-len(order) // 64)):
+    from keras_seq.data import by_length
+
+    answer, found = answer or model.predict_on_batch, None
+    for some in by_length(texts, 64):
         part = answer(tokens(config, assets, [texts[i] for i in some]))
         found = np.zeros((len(texts), *part.shape[1:]), "float32") if found is None else found
         found[some] = part
@@ -267,6 +268,8 @@ def weighed(config, model, assets, text):
     import numpy as np
     import tensorflow as tf
 
+    from keras_seq.data import Tokenizer
+
     x, mask = model.embed(tokens(config, assets, [text]))
     with tf.GradientTape() as tape:
         tape.watch(x)
@@ -275,17 +278,11 @@ def weighed(config, model, assets, text):
     weights = np.sum(tape.gradient(told, x).numpy() * x.numpy(), axis=-1)[0, :-1]  # without EOS
     weights = weights / max(np.abs(weights).sum(), 1e-12)
     words = []
-    for piece, weight in zip(pieces(assets, text), weights):
+    for piece, weight in zip(Tokenizer(assets["tokenizer.model"]).pieces(text), weights):
         if piece.startswith("\u2581") or not words:
             words.append(["", 0.0])
         words[-1] = [words[-1][0] + piece.strip("\u2581"), words[-1][1] + float(weight)]
     return words
-
-
-def pieces(assets, text):
-    from keras_seq.data import Tokenizer
-
-    return Tokenizer(assets["tokenizer.model"]).pieces(text)
 
 
 # Evaluation ---------------------------------------------------------------------------------------------------------
@@ -386,16 +383,16 @@ def export(config, model, assets, folder, examples, options):
     def answer(tokens):
         return {name: model.probabilities(tokens) if classes else numbers(assets, model(tokens))}
 
-    def metric(outputs):
-        right = sum(int(row[name].argmax()) == label for row, label in zip(outputs, rights))
-        return 100 * right / len(rights) if classes else -errors_of(outputs)
+    def accuracy(outputs):
+        return 100 * sum(int(row[name].argmax()) == label for row, label in zip(outputs, rights)) / len(rights)
 
-    def errors_of(outputs):
-        return sum(abs(float(row[name][0]) - label) for row, label in zip(outputs, rights)) / len(rights)
+    def minus_mean_error(outputs):
+        return -sum(abs(float(row[name][0]) - label) for row, label in zip(outputs, rights)) / len(rights)
 
     report = deploy.export_predictor(
         model, {"predict": deploy.Signature(answer, {"tokens": ((options.length,), "int32")}, {"tokens": (None,)})},
-        folder, None, metric=metric, metric_name="accuracy" if classes else "minus mean error",
+        folder, None, metric=accuracy if classes else minus_mean_error,
+        metric_name="accuracy" if classes else "minus mean error",
         card={"app": "sentiment", "config": dataclasses.asdict(config), "labels": labels}, **options.settings(),
         text={"tokenizer": assets["tokenizer.model"], "length": options.length, "texts": [r["text"] for r in examples]},
     )  # fmt: skip

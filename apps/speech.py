@@ -205,7 +205,6 @@ def encoder_of(config):
 
 def model(config, assets):
     """The compiled model."""
-
     from keras_seq import models, training
 
     size, encoder, drop = tokenizer_of(assets).vocab_size, encoder_of(config), {"dropout": config.dropout}
@@ -240,13 +239,11 @@ def tokenizer_of(assets):
 
 def heard(config, model, assets, sounds, beams=1):
     """The texts of sounds int16 (N,); long ones are read in pieces."""
-    from keras_seq.data import cut_at_quiet
+    from keras_seq.data import by_length
 
-    pieces = [(i, part) for i, sound in enumerate(sounds)
-              for part in cut_at_quiet(sound, round(config.longest * config.rate), config.rate // 100)]  # fmt: skip
-    found, order = [None] * len(pieces), sorted(range(len(pieces)), key=lambda i: len(pieces[i][1]))
-    for begin in range(0, len(order), 16):
-        chosen = order[begin : begin + 16]
+    pieces = [(i, part) for i, sound in enumerate(sounds) for part in pieces_of(config, sound)]
+    found = [None] * len(pieces)
+    for chosen in by_length([part for _, part in pieces], 16):
         rows = tokens_of(config, model, batch(config, [pieces[i][1] for i in chosen]), beams)
         for i, ids in zip(chosen, rows):
             found[i] = ids
@@ -254,6 +251,13 @@ def heard(config, model, assets, sounds, beams=1):
     for (i, _), text in zip(pieces, texts_of(assets, found)):
         texts[i] += [text.strip()] if text.strip() else []
     return [" ".join(parts) for parts in texts]
+
+
+def pieces_of(config, sound):
+    """A sound, or a long one in pieces that the model reads."""
+    from keras_seq.data import cut_at_quiet
+
+    return cut_at_quiet(sound, round(config.longest * config.rate), config.rate // 100)
 
 
 def batch(config, sounds):
@@ -303,14 +307,13 @@ def picture(config, model, assets, sound, text):
     import numpy as np
 
     from keras_seq import decoding, plots
-    from keras_seq.data import cut_at_quiet
     from keras_seq.training import calibration
 
     tokenizer = tokenizer_of(assets)
-    first = cut_at_quiet(sound, round(config.longest * config.rate), config.rate // 100)[0]
+    first = pieces_of(config, sound)[0]
     text = text if len(first) == len(sound) else heard(config, model, assets, [first])[0]
     inputs, ids = batch(config, [first]), tokenizer.encode([text])[0]
-    spectrogram, mask = (np.asarray(x)[0] for x in model.encoder.picture(**dict(zip(("x", "length"), inputs.values()))))
+    spectrogram, mask = (np.asarray(x)[0] for x in model.encoder.picture(inputs["sound"], inputs["length"]))
     moments = model.encoder.steps(len(first))
     if config.model == "ctc":
         ids = list(dict.fromkeys(ids))

@@ -166,17 +166,14 @@ def model(config, assets):
 
 def tagged(config, model, assets, sentences):
     """The tags of sentences, lists of words: a list of lists."""
-    import numpy as np
-
-    from keras_seq.data import Tokenizer, in_words, spaced, windows, word_parts
+    from keras_seq.data import Tokenizer, by_length, in_words, spaced, windows, word_parts
     from keras_seq.data.labelled import EOS, padded
 
     parts = word_parts(assets["tokenizer.model"])
     rows = Tokenizer(assets["tokenizer.model"]).encode([spaced(words) for words in sentences])
     pieces = [(i, window) for i, row in enumerate(rows) for window in windows(row, parts, config.max_length - 1)]
     found = [None] * len(pieces)
-    order = sorted(range(len(pieces)), key=lambda i: len(pieces[i][1]))
-    for some in np.array_split(order, -(-len(order) // 64)):
+    for some in by_length([window for _, window in pieces], 64):
         answers = model.predict_on_batch(padded([[*pieces[i][1], EOS] for i in some])).argmax(axis=-1)
         for i, row in zip(some, answers):
             found[i] = row[: len(in_words(pieces[i][1], parts))]
@@ -261,9 +258,13 @@ def evaluate(config, model, assets, examples):
 def right(rights, found, new):
     """Accuracy in per cent, of all words and of those never seen."""
     pairs = [(a == b, fresh) for rows in zip(rights, found, new) for a, b, fresh in zip(*rows, strict=True)]
-    unseen = [same for same, fresh in pairs if fresh]
-    return {"accuracy": 100 * sum(same for same, _ in pairs) / len(pairs),
-            "of words never seen": 100 * sum(unseen) / max(len(unseen), 1)}  # fmt: skip
+    return {"accuracy": percent([same for same, _ in pairs]),
+            "of words never seen": percent([same for same, fresh in pairs if fresh])}  # fmt: skip
+
+
+def percent(rights):
+    """How many of some flags are true."""
+    return 100 * sum(rights) / max(len(rights), 1)
 
 
 def preview(config, model, assets, examples):
@@ -272,12 +273,14 @@ def preview(config, model, assets, examples):
     from keras_seq.training import scoring
 
     rights, found = [row["tags"] for row in examples], tagged(config, model, assets, [row["words"] for row in examples])
-    accuracy = right(rights, found, rights)["accuracy"]
-    scalars = {"val_score": scoring.entity_scores(rights, found)[0]["F1"] if entities(assets) else accuracy}
+    if entities(assets):
+        score = scoring.entity_scores(rights, found)[0]["F1"]
+    else:
+        score = percent([a == b for rows in zip(rights, found) for a, b in zip(*rows, strict=True)])
     show = bracketed if entities(assets) else paired
     lines = [show(row["words"], tags) for row, tags in zip(examples[:3], found)]
     counts, names = scoring.most_confused(rights, found)
-    return Preview(scalars, lines, {"confusion": plots.confusion_matrix(counts, names)})
+    return Preview({"val_score": score}, lines, {"confusion": plots.confusion_matrix(counts, names)})
 
 
 # Export -------------------------------------------------------------------------------------------------------------
@@ -297,9 +300,8 @@ def export(config, model, assets, folder, examples, options):
         return {"probabilities": ops.softmax(model(tokens), axis=-1), "words": model.words(tokens)}
 
     def accuracy(outputs):
-        pairs = [(label, place) for row, labels in zip(outputs, rights)
-                 for label, place in zip(labels[: int(row["words"])], row["probabilities"].argmax(axis=-1))]
-        return 100 * sum(label == place for label, place in pairs) / len(pairs)
+        return percent([label == place for row, labels in zip(outputs, rights)
+                        for label, place in zip(labels[: int(row["words"])], row["probabilities"].argmax(axis=-1))])
 
     report = deploy.export_predictor(
         model, {"predict": deploy.Signature(answer, {"tokens": ((options.length,), "int32")})}, folder, None,

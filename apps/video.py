@@ -98,15 +98,27 @@ def data(config):
                          f"got {len(batches.pieces)} clips in batches of {rows}: raise --batch, or take fewer members")
     seconds = sum(map(len, frames["train"])) / config.rate
     return Data(
-        batches, valid, [{"clip": clip.path, "spans": [list(span) for span in clip.spans]} for clip in parts["test"]],
+        batches, valid, as_examples(parts["test"]),
         assets={"labels": names, "epoch": {"steps": batches.steps}},
         facts=[
             f"{config.data or 'moving digits'}: {len(parts['train']):,} clips to train ({seconds / 60:.1f} minutes), "
             f"{len(parts['valid']):,} to validate, {len(parts['test']):,} to test",
             f"{len(names)} labels: {', '.join(names[:12])}{', ...' if len(names) > 12 else ''}",
         ],
-        samples=[{"frames": x, **clip._asdict()} for clip, x in zip(parts["valid"], frames["valid"])],
+        samples=[{**row, "frames": x} for row, x in zip(as_examples(parts["valid"]), frames["valid"])],
     )  # fmt: skip
+
+
+def as_examples(clips):
+    """Clips as plain data."""
+    return [{"clip": clip.path, "spans": [list(span) for span in clip.spans]} for clip in clips]
+
+
+def as_clips(examples):
+    """What `as_examples` made, as it was."""
+    from keras_seq.data import Clip, Span
+
+    return [Clip(row["clip"], [Span(*span) for span in row["spans"]]) for row in examples]
 
 
 def labelled(config):
@@ -142,19 +154,22 @@ def reader(config):
     from apps.data import moving_digits
     from keras_seq.data import read_frames, resize
 
-    crop = tuple(map(int, config.crop.split(","))) if config.crop else None
-
     def read(path):
         if path.startswith(moving_digits.NAME):
             return resize(moving_digits.drawn(path)[0], config.height, config.width)
-        return read_frames(path, config.height, config.width, config.rate, crop)
+        return read_frames(path, config.height, config.width, config.rate, crop(config))
 
     return read
 
 
+def crop(config):
+    """(left, top, width, height) of the part of the picture to look at, or None."""
+    return tuple(map(int, config.crop.split(","))) if config.crop else None
+
+
 def quiet(config):
     """The labels that mean nothing."""
-    return [name.strip() for name in config.quiet.split(",")] or ["none"]
+    return [name.strip() for name in config.quiet.split(",") if name.strip()] or ["none"]
 
 
 def label_names(config, clips):
@@ -288,9 +303,9 @@ def picture(config, frames, rows, title, sure):
 
 def evaluate(config, model, assets, examples):
     """Percent of the frames that are right, in all and where something is to be seen, and F1 of the segments."""
-    from keras_seq.data import Clip, Span, read_all
+    from keras_seq.data import read_all
 
-    clips = [Clip(row["clip"], [Span(*span) for span in row["spans"]]) for row in examples]
+    clips = as_clips(examples)
     frames = read_all([clip.path for clip in clips], reader(config))
     expected = [numbers(config, assets["labels"], *row) for row in zip(clips, frames)]
     found = [odds.argmax(axis=-1) for odds in probabilities(config, model, frames)]
@@ -315,10 +330,8 @@ def preview(config, model, assets, examples):
     """What an epoch has brought on validation clips, and how the first of them look."""
     from pathlib import Path
 
-    from keras_seq.data import Clip
-
-    clips = [Clip(row.get("path") or row["clip"], row["spans"]) for row in examples]
-    frames = [row["frames"] if "frames" in row else reader(config)(row["clip"]) for row in examples]
+    clips, read = as_clips(examples), reader(config)
+    frames = [row["frames"] if "frames" in row else read(row["clip"]) for row in examples]
     expected = [numbers(config, assets["labels"], *row) for row in zip(clips, frames)]
     odds = probabilities(config, model, frames)
     found = scores(config, assets, expected, [row.argmax(axis=-1) for row in odds])
@@ -340,10 +353,9 @@ def export(config, model, assets, folder, examples, options):
     from keras import ops
 
     from keras_seq import deploy
-    from keras_seq.data import Clip, Span
 
-    clips = [Clip(row["clip"], [Span(*span) for span in row["spans"]]) for row in examples]
-    frames = [reader(config)(clip.path)[: config.window] for clip in clips]  # the first window of longer clips
+    clips, read = as_clips(examples), reader(config)
+    frames = [read(clip.path)[: config.window] for clip in clips]  # the first window of longer clips
     expected = [numbers(config, assets["labels"], *row) for row in zip(clips, frames)]
     shape = config.height, config.width, 1
 
@@ -395,11 +407,11 @@ def demo(config, model, assets, examples):
     """Of the page: some test clips with the labels that the model itself gives their frames."""
     from keras_seq.demo import strip
 
-    chosen = examples[:: max(1, len(examples) // 5)][:5]
-    clips = [reader(config)(row["clip"])[: config.window] for row in chosen]
+    chosen, read = examples[:: max(1, len(examples) // 5)][:5], reader(config)
+    clips = [read(row["clip"])[: config.window] for row in chosen]
     found = [seconds(config, assets, odds.argmax(axis=-1)) for odds in probabilities(config, model, clips)]
     return {
-        "reads": {"kind": "clip", "rate": config.rate, **({"crop": list(map(int, config.crop.split(",")))} if config.crop else {})},
+        "reads": {"kind": "clip", "rate": config.rate, **({"crop": crop(config)} if config.crop else {})},
         "shows": {"kind": "spans", "label": "What is in each frame", "quiet": quiet(config)},
         "samples": [{**strip(frames), "said": spans, "wanted": row["spans"]}
                     for row, frames, spans in zip(chosen, clips, found)],

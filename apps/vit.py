@@ -86,10 +86,9 @@ def data(config):
     from keras_seq.data import Jitter, LabelledPictures
 
     parts, names, what = labelled(config)
-    (train, labels), valid = parts["train"], parts["valid"]
-    if grey_only(config, train):
+    if grey_only(config, parts["train"][0]):
         parts = {name: (in_grey(pictures), classes) for name, (pictures, classes) in parts.items()}
-        (train, labels), valid = parts["train"], parts["valid"]
+    (train, labels), valid = parts["train"], parts["valid"]
     form = {"classes": len(names), "size": config.size, "batch_size": config.batch_size}
     batches = LabelledPictures(train, labels, jitter=Jitter.of(config), mixup=config.mixup, **form)
     channels = 1 if train.shape[-1] == 1 else 3
@@ -209,38 +208,25 @@ def chances(model, images):
 def predict(config, model, assets, paths, top=1, negative=False, maps=""):
     """For each path the likeliest labels and their probabilities; where the model looked goes into a PNG in `maps`."""
     from keras_seq import plots
-    from keras_seq.data import read_picture
+    from keras_seq.data import read_picture, shown
 
-    def read(path, size):
-        image = seen(config, assets, [read_picture(path, size)])[0] if size == config.size else sharp(path, size)
+    def positive(image):
         return 1 - image if negative else image
 
-    images, answers = [read(path, config.size) for path in paths], []
+    images, answers = positive(seen(config, assets, [read_picture(path, config.size) for path in paths])), []
     targets = result_paths(maps, paths, "_attention.png")
-    for path, image, p, target in zip(paths, images, chances(model, as_batch(images)), targets):
+    for path, image, p, target in zip(paths, images, chances(model, images), targets):
         best = p.argsort()[::-1][: max(1, top)]
         answers.append([part for i in best for part in (assets["labels"]["names"][i], f"{p[i]:.3f}")])
         if maps:
-            title = f"{answers[-1][0]} {p[best[0]]:.0%}"
-            plots.save(attention_figure(config, model, image, title, read(path, 8 * config.size)), target)
+            title, large = f"{answers[-1][0]} {p[best[0]]:.0%}", 8 * config.size
+            sharp = positive(shown(read_picture(path, large), large))  # for the eye, in colour
+            plots.save(attention_figure(config, model, image, title, sharp), target)
             print(f"where the model looked: {target}", file=sys.stderr)
     return answers
 
 
-def as_batch(images):
-    import numpy as np
-
-    return np.stack(images)
-
-
-def sharp(path, size):
-    """A picture for the eye, in colour: float32 (size, size, 3)."""
-    from keras_seq.data import read_picture, shown
-
-    return shown(read_picture(path, size), size)
-
-
-def attention_figure(config, model, image, title, shown=None):
+def attention_figure(config, model, image, title, sharp=None):
     """The picture lit where the answer comes from: through all layers, and where each head of the last one looked."""
     import numpy as np
 
@@ -250,7 +236,7 @@ def attention_figure(config, model, image, title, shown=None):
     maps = np.concatenate([whole[None], heads]).reshape(-1, *model.encoder.grid(config.size, config.size))
     names = ["\u2581all layers", *(f"\u2581head {i}" for i in range(1, len(maps)))]
     colours = np.repeat(image, 3, -1) if image.shape[-1] == 1 else image
-    return plots.attention_over_picture(colours if shown is None else shown, maps, names, title)
+    return plots.attention_over_picture(colours if sharp is None else sharp, maps, names, title)
 
 
 # Evaluation ---------------------------------------------------------------------------------------------------------

@@ -41,6 +41,14 @@ def test_the_attention_map_shows_the_weights_and_marks_the_largest():
     assert len(ax.get_yticks()) == len(MOTS)
 
 
+@pytest.mark.parametrize("draw", [
+    lambda title: plots.attention_map([[1.0]], ["a"], ["b"], title),
+    lambda title: plots.confusion_matrix([[1]], ["a"], title),
+])  # fmt: skip
+def test_dollars_of_a_title_are_no_mathematics(draw):
+    assert draw("from $5 to $9").get_suptitle() == r"from \$5 to \$9"
+
+
 def test_weights_of_another_shape_are_an_error_that_says_which():
     with pytest.raises(ValueError, match=r"5 target tokens, 7 source tokens.*\(7, 5\)"):
         plots.attention_map(weights().T, WORDS, MOTS)

@@ -311,6 +311,11 @@ def test_labels_that_mean_nothing_are_one():
     assert video.numbers(config, names, clip, range(4)) == [0, 1, 0, 0]
 
 
+@pytest.mark.parametrize("quiet", ["", " , "])
+def test_frames_without_a_span_have_a_name_where_no_label_means_nothing(quiet):
+    assert video.label_names(video.Config(quiet=quiet), [Clip("a.mp4", [Span(0.0, 0.1, "red")])]) == ["none", "red"]
+
+
 def test_a_label_that_training_never_saw_is_never_right():
     config, assets = video.Config(rate=10.0), {"labels": ["none", "red"]}
     clip = Clip("a.mp4", [Span(0.0, 0.2, "blue"), Span(0.2, 0.3, "red"), Span(0.3, 0.4, "sil")])

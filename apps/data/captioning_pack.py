@@ -3,7 +3,6 @@
     python -m apps.data.build captioning
 """
 
-import gzip
 import hashlib
 import io
 import json
@@ -52,8 +51,7 @@ def split_of(sign):
         >>> split_of("\\U0001f600")
         'train'
     """
-    percent = int.from_bytes(hashlib.sha256(sign.replace(VARIATION, "").encode()).digest()[:4]) % 100
-    return "test" if percent < TEST else "valid" if percent < TEST + VALID else "train"
+    return packages.drawn(sign.replace(VARIATION, ""), TEST, VALID)
 
 
 def rows_of(images, named, drawn):
@@ -98,10 +96,6 @@ def add_flags(parser):
     packages.add_flags(parser, "the four packages' files, 147 MB", "npm")
 
 
-def run(args):
-    build(args.folder, args.out)
-
-
 def build(folder=None, out=FOLDER):
     """Writes `emoji.tsv.gz`, a sheet of pictures for each artist, the facts and the card into `out`.
 
@@ -117,8 +111,7 @@ def build(folder=None, out=FOLDER):
         package = packages.files(packages.fetch("npm", *source, folder))
         drawn[artist], listing = pictures(package, artist), json.loads(package["emoji.json"])
     rows, files = rows_of(emoji(listing), named, drawn.values())
-    text = "".join("\t".join(row) + "\n" for row in rows)
-    contents = {"emoji.tsv.gz": gzip.compress(text.encode(), compresslevel=9, mtime=0)}
+    contents = {"emoji.tsv.gz": packages.tsv(rows)}
     for artist, found in drawn.items():
         contents[f"{artist}.webp"] = sheet([found[file] for file in files])
     facts = facts_of(rows, contents)

@@ -18,7 +18,6 @@ ABOUT = "70,000 small grey pictures of clothes in ten classes (Fashion-MNIST), M
 FOLDER = pathlib.Path(__file__).parent / "fashion"
 PACKAGE, VERSION = "dataset-fashion-mnist", "0.0~git20200523.55506a9-1"
 CHECKSUM = "39e172fe32dd318ebb3e512220c3beea2fa47d7e20bab348fb4e0922d6beefc0"
-PLACE = "usr/share/datasets/fashion-mnist/"
 NAMES = ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"]
 SPLITS = ("train", "valid", "test")
 VALID = 0.05  # of the training pictures
@@ -50,10 +49,6 @@ def sheet(grey, **options):
 def add_flags(parser):
     """The flags of `python -m apps.data.build fashion`."""
     packages.add_flags(parser, "the .deb file", "apt-get")
-
-
-def run(args):
-    build(args.folder, args.out)
 
 
 def build(folder=None, out=FOLDER):

@@ -75,3 +75,20 @@ class NearCopies:
         own = grams(text)
         candidates = {other for gram in own for other in self.index.get(gram, ())}
         return any(_near(len(other.split()), self.held[other], own) for other in candidates)
+
+
+def unlike(rows, side):
+    """The rows of which none is a near copy of one before it, by the text on one side."""
+    index, kept = NearCopies(vocabulary=[row[side] for row in rows]), []
+    for row in rows:
+        if row[side] not in index:
+            index.add(row[side])
+            kept.append(row)
+    return kept
+
+
+def without_near(rows, held, *sides):
+    """The rows near to no held-out row on any of some sides, and how many were removed."""
+    indexes = {side: NearCopies(row[side] for row in held) for side in sides}
+    kept = [row for row in rows if not any(row[side] in index for side, index in indexes.items())]
+    return kept, len(rows) - len(kept)

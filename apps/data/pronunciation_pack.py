@@ -3,7 +3,6 @@
     python -m apps.data.build pronunciation
 """
 
-import gzip
 import hashlib
 import pathlib
 import re
@@ -36,8 +35,7 @@ def entries(text):
 
 def split_of(word):
     """The split of a word, by a hash of it: all its pronunciations go together."""
-    percent = int.from_bytes(hashlib.sha256(word.encode()).digest()[:4]) % 100
-    return "test" if percent < TEST else "valid" if percent < TEST + VALID else "train"
+    return packages.drawn(word, TEST, VALID)
 
 
 def build(folder=None, out=FOLDER):
@@ -45,7 +43,7 @@ def build(folder=None, out=FOLDER):
     name, version, checksum = PACKAGE
     words = entries(packages.files(packages.fetch("pip", *PACKAGE, folder))[DICTIONARY].decode("utf-8"))
     rows = [(split_of(word), word, *pronunciations) for word, pronunciations in words.items()]
-    data = gzip.compress("".join("\t".join(row) + "\n" for row in rows).encode(), 9, mtime=0)
+    data = packages.tsv(rows)
     of = {split: [row for row in rows if row[0] == split] for split in ("train", "valid", "test")}
     facts = {
         "sources": {f"{name} {version}": checksum},
@@ -61,10 +59,6 @@ def build(folder=None, out=FOLDER):
 def add_flags(parser):
     """The flags of `python -m apps.data.build pronunciation`."""
     packages.add_flags(parser, "the package's file", "pip")
-
-
-def run(args):
-    build(args.folder, args.out)
 
 
 CARD = f"""# Pronunciation pack

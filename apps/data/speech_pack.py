@@ -62,17 +62,12 @@ def split_of(said, seconds):
     """The split of a prompt, by a hash of its words: the same words stand in one split."""
     if len(said.split()) < 3 or seconds > LONGEST:
         return "train"
-    percent = int.from_bytes(hashlib.sha256(said.encode()).digest()[:4]) % 100
-    return "test" if percent < TEST else "valid" if percent < TEST + VALID else "train"
+    return packages.drawn(said, TEST, VALID)
 
 
 def add_flags(parser):
     """The flags of `python -m apps.data.build speech`."""
     packages.add_flags(parser, "the two .deb files", "apt-get")
-
-
-def run(args):
-    build(args.folder, args.out)
 
 
 def build(folder=None, out=FOLDER):
@@ -90,8 +85,7 @@ def build(folder=None, out=FOLDER):
         rows.append((split_of(said[name], len(sound) / RATE), name, begin, len(sound), said[name]))
         parts += [sound, np.zeros(GAP, "int16")]
         begin += len(sound) + GAP
-    table = gzip.compress("".join("\t".join(map(str, row)) + "\n" for row in rows).encode(), 9, mtime=0)
-    contents = {"speech.tsv.gz": table, "speech.ogg": compressed(np.concatenate(parts))}
+    contents = {"speech.tsv.gz": packages.tsv(rows), "speech.ogg": compressed(np.concatenate(parts))}
     facts = facts_of(rows, contents, found)
     packages.write(out, contents, "speech.json", facts, CARD)
     print(f"speech: {facts['prompts']}, {sum(facts['bytes'].values()):,} bytes")

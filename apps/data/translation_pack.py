@@ -4,21 +4,20 @@
 """
 
 import collections
-import gzip
-import hashlib
 import json
 import pathlib
 import re
 import unicodedata
 
 from apps.data import debian, packages
-from apps.data.near_copies import RULE, NearCopies
+from apps.data.near_copies import RULE, unlike, without_near
 
 ABOUT = "pairs of paragraphs from the help of LibreOffice, MPL-2.0"
 VERSION = "4:7.4.7-1+deb12u14"  # Debian 12; in snapshot.debian.org for good
 SOURCE = "en-us"
 FOLDER = pathlib.Path(__file__).parent / "translation"
 SPLITS = ("train", "valid", "test")
+ENGLISH, SIDES = 1, (1, 2)  # where the English text of a row stands, and both texts
 HELD = 6  # per cent of the pages for validation, and as many for the test
 MAX_WORDS = 60  # of a side; longer paragraphs are whole sections
 MIN_WORDS = 3  # of the English side in validation and test
@@ -107,18 +106,17 @@ def aligned(english, foreign):
 
 def split_of(page):
     """The split of a help page, by a hash of its name: the same in every language."""
-    percent = int.from_bytes(hashlib.sha256(page.encode()).digest()[:4]) % 100
-    return "test" if percent < HELD else "valid" if percent < 2 * HELD else "train"
+    return packages.drawn(page, HELD, HELD)
 
 
 def split(rows):
     """Rows (split, page, English, foreign) without copies or near copies from one split in another; and the counts."""
     parts = {name: [row for row in rows if split_of(row[0]) == name] for name in SPLITS}
     counts = {"pairs on pages of each split": {name: len(part) for name, part in parts.items()}}
-    parts["test"] = unlike(parts["test"])
-    parts["valid"], near = without_near(unlike(parts["valid"]), parts["test"])
+    parts["test"] = unlike(long_enough(parts["test"]), ENGLISH)
+    parts["valid"], near = without_near(unlike(long_enough(parts["valid"]), ENGLISH), parts["test"], *SIDES)
     counts["near copies of test removed from validation"] = near
-    parts["train"], near = without_near(unique(parts["train"]), parts["test"] + parts["valid"])
+    parts["train"], near = without_near(unique(parts["train"]), parts["test"] + parts["valid"], *SIDES)
     counts["near copies of validation and test removed from training"] = near
     counts["pairs"] = {name: len(part) for name, part in parts.items()}
     return [(name, *row) for name in SPLITS for row in parts[name]], counts
@@ -129,22 +127,9 @@ def unique(rows):
     return list({row[1:]: row for row in reversed(rows)}.values())[::-1]
 
 
-def unlike(rows):
-    """The rows to test on: three English words or more, and none a near copy of one before it."""
-    rows = [row for row in rows if len(row[1].split()) >= MIN_WORDS]
-    index, kept = NearCopies(vocabulary=[row[1] for row in rows]), []
-    for row in rows:
-        if row[1] not in index:
-            index.add(row[1])
-            kept.append(row)
-    return kept
-
-
-def without_near(rows, held):
-    """The rows near to no held-out row in either language, and how many were removed."""
-    english, foreign = (NearCopies(row[side] for row in held) for side in (1, 2))
-    kept = [row for row in rows if row[1] not in english and row[2] not in foreign]
-    return kept, len(rows) - len(kept)
+def long_enough(rows):
+    """The rows to test on, of three English words or more."""
+    return [row for row in rows if len(row[ENGLISH].split()) >= MIN_WORDS]
 
 
 # The pack -----------------------------------------------------------------------------------------------------------
@@ -152,12 +137,9 @@ def without_near(rows, held):
 
 def add_flags(parser):
     """The flags of `python -m apps.data.build translation`."""
-    parser.add_argument("--languages", default="fr", help="Debian's names with commas between: fr,de,es (default: fr)")
+    parser.add_argument("--languages", default="fr", type=lambda names: names.split(","),
+                        help="Debian's names with commas between: fr,de,es (default: fr)")
     packages.add_flags(parser, "the .deb files", "apt-get")
-
-
-def run(args):
-    build(args.languages.split(","), args.folder, args.out)
 
 
 def build(languages, folder=None, out=FOLDER):
@@ -169,23 +151,17 @@ def build(languages, folder=None, out=FOLDER):
         out: Folder of the pack.
     """
     names = {language: f"libreoffice-help-{language}" for language in [SOURCE, *languages]}
-    packages = debian.fetch(list(names.values()), VERSION, folder)
-    english = paragraphs(packages[names[SOURCE]])
+    found = debian.fetch(list(names.values()), VERSION, folder)
+    english = paragraphs(found[names[SOURCE]])
     for language in languages:
-        rows, dropped = aligned(english, paragraphs(packages[names[language]]))
+        rows, dropped = aligned(english, paragraphs(found[names[language]]))
         rows, counts = split(rows)
-        data = compress(rows)
+        data = packages.tsv(rows)
         facts = {"language": language, "version": VERSION,
-                 "sources": {name: debian.sha256(packages[name]) for name in (names[SOURCE], names[language])},
+                 "sources": {name: debian.sha256(found[name]) for name in (names[SOURCE], names[language])},
                  "sha256": debian.sha256(data), "bytes": len(data), "paragraphs dropped": dropped, **counts}
         write(pathlib.Path(out), language, data, facts)
         print(f"en-{language}: {counts['pairs']}, {len(data):,} bytes, sha256 {facts['sha256']}")
-
-
-def compress(rows):
-    """Rows as tab-separated, gzipped bytes; the same rows give the same bytes."""
-    text = "".join("\t".join(row) + "\n" for row in rows)
-    return gzip.compress(text.encode(), compresslevel=9, mtime=0)
 
 
 def write(out, language, data, facts):

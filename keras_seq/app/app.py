@@ -30,7 +30,7 @@ import sys
 from pathlib import Path
 from typing import Literal
 
-from keras_seq.app.cli import UserError, at_least, drop_stdout, one_line_errors, open_streams
+from keras_seq.app.cli import UserError, at_least, drop_stdout, one_line, one_line_errors, open_streams
 from keras_seq.training import store
 
 MAX_TEST_BYTES = 20_000_000  # larger test sets are not copied beside the model: `evaluate` reads the data again
@@ -198,10 +198,10 @@ class App:
             drop_stdout()
             return 0
         except OSError as error:
-            if store.is_disk_full(error):
-                print(f"error: {error.strerror}", file=sys.stderr)
-                return 2
-            raise
+            if not store.is_disk_full(error):
+                raise
+            print(f"error: {one_line(error)}", file=sys.stderr)
+            return 2
 
     def obey(self, argv: list[str]) -> int:
         """Runs the command that a command line names; without one prints the help."""

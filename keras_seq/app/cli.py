@@ -28,6 +28,8 @@ import tokenize
 import types
 import typing
 
+from keras_seq.training import store
+
 
 class UserError(ValueError):
     """Something the user can put right: printed as one line `error: expected ..., got ...: do ...`, exit code 2."""
@@ -37,14 +39,14 @@ class UserError(ValueError):
 def one_line_errors():
     """Turns a ValueError or a missing file, raised while reading what the user gave, into a UserError of one line.
 
-    `KERAS_SEQ_DEBUG=1` keeps the traceback.
+    A full disk and a closed pipe are none of that. `KERAS_SEQ_DEBUG=1` keeps the traceback.
     """
     try:
         yield
     except UserError:
         raise
     except (ValueError, OSError) as error:
-        if os.environ.get("KERAS_SEQ_DEBUG") or isinstance(error, BrokenPipeError):
+        if os.environ.get("KERAS_SEQ_DEBUG") or isinstance(error, BrokenPipeError) or store.is_disk_full(error):
             raise
         raise UserError(one_line(error)) from error
 
@@ -112,8 +114,7 @@ class Parser(argparse.ArgumentParser):
     """An ArgumentParser that raises UserError in one line, takes no abbreviations and keeps the help's line breaks."""
 
     def __init__(self, *args, **kwargs):
-        kwargs.setdefault("formatter_class", lambda prog: Formatter(prog, max_help_position=32, width=help_width()))
-        super().__init__(*args, allow_abbrev=False, **kwargs)
+        super().__init__(*args, allow_abbrev=False, formatter_class=formatter, **kwargs)
 
     def error(self, message):
         choice = re.match(r".*invalid choice: '(.*?)' \(choose from (.*)\)", message)
@@ -144,8 +145,8 @@ class Parser(argparse.ArgumentParser):
         return self
 
 
-class Formatter(argparse.RawDescriptionHelpFormatter):
-    """Help with its line breaks kept, and `--flag INT` written once."""
+def formatter(prog: str) -> argparse.HelpFormatter:
+    return argparse.RawDescriptionHelpFormatter(prog, max_help_position=32, width=help_width())
 
 
 def help_width() -> int:

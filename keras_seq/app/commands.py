@@ -3,6 +3,7 @@
 import collections.abc
 import contextlib
 import dataclasses
+import itertools
 import json
 import shutil
 import sys
@@ -69,21 +70,19 @@ def predict_command(app, args) -> None:
     if bool(args.texts) == bool(args.input):
         got = f"{app.example} and --input" if args.texts else "nothing"
         raise UserError(f'expected {app.example}, `-` or --input FILE, got {got}: run `{app.command} predict "..."`')
-    options = options_of(app.predict_options, args)
-    app.settings(app.folder(args.output))  # no model: say so before Keras is imported
+    folder, options = app.folder(args.output), options_of(app.predict_options, args)
+    app.settings(folder)  # no model: say so before Keras is imported
     chunks = batches(lines(args), app.batch)
-    chunk = next(chunks, None)  # an unreadable file: the same
+    first = list(itertools.islice(chunks, 1))  # an unreadable file: the same
     if args.exported:
         given = cli.given(args, app.predict_options) if app.predict_options else {}
-        answers = answering(app, app.folder(args.output), given)
+        answers = answering(app, folder, given)
     else:
         start()
-        answers = of_model(app, app.load(args.output), options)
-    while chunk is not None:
+        answers = of_model(app, app.load(folder), options)
+    for chunk in itertools.chain(first, chunks):
         for result in predicted(answers, chunk):
             show(result)
-        chunk = next(chunks, None)
-    sys.stdout.flush()
 
 
 def of_model(app, trained: Trained, options) -> collections.abc.Callable:
@@ -245,8 +244,8 @@ def exported(app, folder: Path, options) -> int:
     stage = stage_of(folder)
     try:
         return publish(app, trained, stage, options)
-    except (OSError, UserError) as error:
-        if store.is_disk_full(error) or store.is_disk_full(error.__cause__):
+    except OSError as error:
+        if store.is_disk_full(error):
             raise store.disk_full(folder, 0) from error
         raise
     finally:

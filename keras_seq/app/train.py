@@ -144,8 +144,8 @@ def train(app, config, run: Run, folder: Path, note: dict | None = None) -> dict
             data.begin(model)
     store.require(folder, size(model))
     describe(app, data, model, folder, state)
-    if not finished(app, folder, run, state, data):
-        fit(app, config, run, folder, data, assets, model, state)
+    if not finished(run, state):
+        fit(run, data, model, state, callbacks(app, config, run, folder, data, assets, state))
     return finish(app, config, run, folder, data, assets, state)
 
 
@@ -171,7 +171,7 @@ def describe(app, data: Data, model, folder: Path, state) -> None:
     print("\n".join([f"{app.name}: training into {folder}{resumed}", *(f"  {fact}" for fact in facts)]), flush=True)
 
 
-def finished(app, folder: Path, run: Run, state, data: Data) -> bool:
+def finished(run: Run, state) -> bool:
     """Says whether a resumed run has nothing left to do; then only its files are written again."""
     reached = {
         "steps": run.steps and state.steps >= run.steps,
@@ -189,20 +189,25 @@ def epochs(run: Run, data: Data, state) -> int | None:
     """Returns how many epochs there are at most, or None when only --steps can tell; some may have been cut short."""
     if not run.steps:
         return run.epochs
-    steps = getattr(data.train, "steps", None)
+    steps = steps_of(data)
     return state.epoch + math.ceil((run.steps - state.steps) / steps) if steps else None
 
 
-def fit(app, config, run: Run, folder: Path, data: Data, assets: dict, model, state) -> None:
+def steps_of(data: Data) -> int | None:
+    """Returns how many batches an epoch of training has, or None where that is not known."""
+    return getattr(data.train, "steps", None)
+
+
+def fit(run: Run, data: Data, model, state, callbacks: list) -> None:
     """Calls `model.fit` with the callbacks that keep, show and limit the run."""
     model.fit(
         batches(data.train, state.epoch),
         initial_epoch=state.epoch,
         epochs=epochs(run, data, state) or sys.maxsize,
-        steps_per_epoch=getattr(data.train, "steps", None),
+        steps_per_epoch=steps_of(data),
         shuffle=False,  # the batches come in their own order
         validation_data=whole(data.valid) if data.valid is not None else None,
-        callbacks=callbacks(app, config, run, folder, data, assets, state),
+        callbacks=callbacks,
         verbose=0,
     )
     state.stopped = state.stopped or "epochs"
@@ -223,14 +228,14 @@ def callbacks(app, config, run: Run, folder: Path, data: Data, assets: dict, sta
     from keras_seq import plots
     from keras_seq.training.callbacks import Board, Clock, Keeper, Progress, Showing
 
-    settings = settings_of(app, config, run)
-    files = {**dict.fromkeys(STALE), **config_file(settings, assets), **asset_files(assets)[1], **test_file(data.test)}
+    facts = settings_of(app, config, run)
+    files = {**dict.fromkeys(STALE), **config_file(facts, assets), **asset_files(assets)[1], **test_file(data.test)}
     showing = Showing(lambda model: app.preview(config, model, assets, samples(data))) if app.preview else None
-    keeper = Keeper(folder, state, settings, files, app.monitor, app.mode, run.patience, run.keep)
-    progress = Progress(state, epochs(run, data, state), getattr(data.train, "steps", None), showing)
-    board = [Board(folder / "logs" / state.run, state, showing, plots.pixels)] if tensorboard() else []
+    keeper = Keeper(folder, state, facts, files, app.monitor, app.mode, run.patience, run.keep)
+    progress = Progress(state, epochs(run, data, state), steps_of(data), showing)
+    board = Board(folder / "logs" / state.run, state, showing, plots.pixels) if tensorboard() else None
     clock = Clock(state, run.steps, run.minutes, command_started())
-    return [clock, *([showing] if showing else []), *board, keeper, progress]
+    return [callback for callback in (clock, showing, board, keeper, progress) if callback is not None]
 
 
 def settings_of(app, config, run: Run) -> dict:

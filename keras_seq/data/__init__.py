@@ -6,7 +6,7 @@ from keras_seq.data.clips import Changes, ClipBatches
 from keras_seq.data.cooccurrence import cooccurrence_vectors
 from keras_seq.data.documents import hold_out, read_documents
 from keras_seq.data.images import grey, read_captions, read_picture, read_pictures, shown, split_captions
-from keras_seq.data.labelled import Labelled, TaggedWords
+from keras_seq.data.labelled import Labelled, TaggedWords, by_length
 from keras_seq.data.masked import MASK, Masked
 from keras_seq.data.nab import read_nab
 from keras_seq.data.pairs import Pairs, Split, fold, read_pairs, references, split_pairs
@@ -51,7 +51,7 @@ __all__ = [
     "other_files", "read_labelled_pictures", "split_labelled",
     "read_picture", "read_pictures", "shown", "split_captions",
     "cooccurrence_vectors",
-    "Labelled", "Rows", "any_case", "case_forms", "read_rows", "shared_rows", "split_rows", "word_parts",
+    "Labelled", "Rows", "any_case", "by_length", "case_forms", "read_rows", "shared_rows", "split_rows", "word_parts",
     "MASK", "Masked",
     "Tagged", "TaggedWords", "in_words", "read_parts", "read_tagged", "spaced", "split_words", "windows",
     "read_texts", "some", "split_texts", "written",

@@ -3,8 +3,8 @@
 import numpy as np
 
 from keras_seq.data.feed import fed
+from keras_seq.data.tokenizer import BOS, EOS, PAD
 
-PAD, BOS, EOS = 0, 1, 2
 CELL = 1.1  # rows whose labels differ in length by less than this factor may stand in one batch
 NOISE = 1  # and those whose sources do by less than this power of it come in any order
 

@@ -1,5 +1,7 @@
 """One vocabulary for every case: GOOD, Good and good are three ids that share one vector."""
 
+from keras_seq.data.tokenizer import SPACE
+
 
 def any_case(proto):
     """A sentencepiece model that cuts `Good` and `GOOD` as it cuts `good`.
@@ -81,7 +83,7 @@ def word_parts(proto):
         2
     """
     pieces = [piece.piece for piece in read(proto).pieces]
-    return [0 if piece in SPECIAL[:3] else 1 if piece.startswith("\u2581") else 2 for piece in pieces]
+    return [0 if piece in SPECIAL[:3] else 1 if piece.startswith(SPACE) else 2 for piece in pieces]
 
 
 SPECIAL = ("<pad>", "<s>", "</s>", "<unk>")
@@ -89,7 +91,7 @@ SPECIAL = ("<pad>", "<s>", "</s>", "<unk>")
 
 def capitalised(piece):
     """`▁good` as `▁Good`."""
-    start = len(piece) - len(piece.lstrip("\u2581"))
+    start = len(piece) - len(piece.lstrip(SPACE))
     return piece[:start] + piece[start : start + 1].upper() + piece[start + 1 :]
 
 

@@ -2,7 +2,7 @@
 
 import pathlib
 
-from keras_seq.data.tables import decoded
+from keras_seq.data.utf8 import decoded
 
 
 def read_documents(path):

@@ -3,8 +3,7 @@
 import numpy as np
 
 from keras_seq.data.feed import divided, fed, sized
-
-PAD, EOS, UNK = 0, 2, 3
+from keras_seq.data.tokenizer import EOS, PAD, UNK
 
 
 class ByLength:
@@ -152,3 +151,14 @@ def padded(rows):
     for i, row in enumerate(rows):
         tokens[i, : len(row)] = row
     return tokens
+
+
+def by_length(rows, batch):
+    """The numbers of rows in batches of like length, the shortest first: how a model is asked about many.
+
+    Example:
+        >>> [some.tolist() for some in by_length(["good food", "food", "wine"], 2)]
+        [[1, 2], [0]]
+    """
+    order = np.argsort([len(row) for row in rows], kind="stable")
+    return [order[first : first + batch] for first in range(0, len(order), batch)]

@@ -3,9 +3,10 @@
 import numpy as np
 
 from keras_seq.data.labelled import ByLength, padded
+from keras_seq.data.tokenizer import BOS, UNK
 
-MASK = 1  # BOS has no other use in a model that does not write
-ORDINARY = 3  # ids from here on are tokens of a text, UNK the first of them
+MASK = BOS  # which has no other use in a model that does not write
+ORDINARY = UNK  # ids from here on are tokens of a text
 KEPT, RANDOM = 0.1, 0.1  # of the hidden tokens, how many stay as they are, and how many are replaced by any other
 
 

@@ -7,6 +7,8 @@ import unicodedata
 import zipfile
 from typing import NamedTuple
 
+from keras_seq.data.utf8 import utf8
+
 MAX_WORDS = 250  # a longer side is no sentence: it is skipped, counted and told
 MAX_CHARACTERS = 4000  # the same for scripts that put no spaces between words
 ENGLISH = {"en", "eng", "english"}
@@ -101,21 +103,7 @@ def _lines(path, data):
     """The lines of UTF-8 bytes; only a line feed ends a line, so that numbers agree with every editor."""
     if not data.strip():
         raise ValueError(f"{path}: the file is empty; expected one sentence pair a line")
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        raise ValueError(f"{path}, line 1: expected UTF-8 text, found UTF-16; save the file as UTF-8")
-    if b"\0" in data:
-        raise ValueError(f"{path}, line {_line(data, data.index(0))}: expected UTF-8 text, found a binary file (a zero "
-                         f"byte at offset {data.index(0)}); give a text file with one pair a line")
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}, line {_line(data, error.start)}: expected UTF-8 text, found the "
-                         f"byte 0x{error.object[error.start]:02x} at offset {error.start}; save it as UTF-8") from error
-    return text.removesuffix("\n").replace("\r\n", "\n").split("\n")
-
-
-def _line(data, offset):
-    return data.count(b"\n", 0, offset) + 1
+    return utf8(path, data).removesuffix("\n").replace("\r\n", "\n").split("\n")
 
 
 def _cells(path, lines, columns, further):
@@ -251,7 +239,7 @@ def split_pairs(pairs, valid=1000, test=1000, seed=0):
     if len(groups) < 20:
         raise ValueError(f"expected at least 20 different sentences to train, validate and test on, got {len(groups)}; "
                          "add more pairs")
-    order = sorted(groups, key=lambda key: hashlib.blake2b(f"{seed} {key}".encode(), digest_size=8).digest())
+    order = by_hash(groups, seed)
     tested, order = _take(groups, order, min(test, len(groups) // 10))
     validated, order = _take(groups, order, min(valid, len(groups) // 10))
     validated, clash = _without(validated, tested)
@@ -260,6 +248,11 @@ def split_pairs(pairs, valid=1000, test=1000, seed=0):
         raise ValueError(f"expected pairs to {'validate' if trained else 'train'} on, got none: the right side of each "
                          "is that of a held-out pair too; add pairs with other right sides")
     return Split(trained, validated, tested, _split_notes(pairs, trained, validated, tested, clash + clashes))
+
+
+def by_hash(texts, seed):
+    """Texts in the order of a hash of each and the seed."""
+    return sorted(texts, key=lambda text: hashlib.blake2b(f"{seed} {text}".encode(), digest_size=8).digest())
 
 
 def _take(groups, order, wanted):

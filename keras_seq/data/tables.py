@@ -1,19 +1,16 @@
 """Rows of the user's own: CSV, TSV and JSONL with named columns; errors name file and line."""
 
 import csv
-import gzip
-import hashlib
 import io
 import json
 import pathlib
 import re
-import zlib
 
-from keras_seq.data.pairs import fold
+from keras_seq.data.pairs import by_hash, fold
+from keras_seq.data.utf8 import decoded
 
 FORMATS = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 SEPARATORS = ",;\t|"
-GZIP = b"\x1f\x8b"  # the first bytes of a gzipped file
 LONGEST = 10_000_000  # characters of one cell
 
 
@@ -57,10 +54,7 @@ def read_rows(path, columns):
         >>> read_rows(path, ["text", "label"])
         [('Good, cheap', 'yes')]
     """
-    path = pathlib.Path(path)
-    form = FORMATS.get(path.suffix.lower())
-    if form is None:
-        raise ValueError(odd_ending(path))
+    path, form = pathlib.Path(path), form_of(path)
     text = decoded(path)
     picked, numbers, rows = (by_key if form == "jsonl" else by_place), [], []
     for number, cells in picked(path, RECORDS[form](path, text), list(columns)):
@@ -77,47 +71,18 @@ def read_columns(path):
     Raises:
         ValueError: as `read_rows` does.
     """
-    path = pathlib.Path(path)
-    form = FORMATS.get(path.suffix.lower())
-    if form is None:
-        raise ValueError(odd_ending(path))
+    path, form = pathlib.Path(path), form_of(path)
     _, head = next(RECORDS[form](path, decoded(path)), (1, []))
     return [name.strip() for name in head]
 
 
-def odd_ending(path):
-    return (f"{path}: expected a file that ends on {', '.join(FORMATS)}, got {path.suffix or 'no ending'!r}; rename or "
-            "convert it")
-
-
-def decoded(path):
-    """The text of a UTF-8 file, gzipped or not; line breaks become a line feed.
-
-    Raises:
-        ValueError: naming the line, for a file that cannot be read or is not UTF-8.
-    """
-    try:
-        data = path.read_bytes()
-        data = gzip.decompress(data) if data[:2] == GZIP else data
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise ValueError(f"{path}: expected a whole gzipped file, got a damaged one ({error}); get it again") from error
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be read ({error.strerror}); check the path") from error
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        raise ValueError(f"{path}, line 1: expected UTF-8 text, got UTF-16; save the file as UTF-8")
-    if (zero := data.find(b"\0")) >= 0:
-        raise ValueError(f"{path}, line {line_of(data, zero)}: expected text, got a binary file (a zero byte); give a "
-                         "text file")
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}, line {line_of(error.object, error.start)}: expected UTF-8 text, got the byte "
-                         f"0x{error.object[error.start]:02x}; save the file as UTF-8") from error
-    return text.replace("\r\n", "\n").replace("\r", "\n")
-
-
-def line_of(data, offset):
-    return data.count(b"\n", 0, offset) + 1
+def form_of(path):
+    """What a table is written in, by the ending of its file: csv, tsv or jsonl."""
+    ending = pathlib.Path(path).suffix
+    if ending.lower() not in FORMATS:
+        raise ValueError(f"{path}: expected a file that ends on {', '.join(FORMATS)}, got {ending or 'no ending'!r}; "
+                         "rename or convert it")
+    return FORMATS[ending.lower()]
 
 
 def of_csv(path, text):
@@ -248,7 +213,7 @@ def split_rows(rows, valid=1000, test=1000, seed=0):
     if not groups:
         raise ValueError("expected texts to validate and test on, got some so often that nothing is left beside them; "
                          f"leave out what repeats of the {len(rows)} rows")
-    order = sorted(groups, key=lambda key: hashlib.blake2b(f"{seed} {key}".encode(), digest_size=8).digest())
+    order = by_hash(groups, seed)
     parts = []
     for wanted in (test, valid):
         part = []

@@ -4,7 +4,8 @@ import pathlib
 import re
 from typing import NamedTuple
 
-from keras_seq.data.tables import Rows, decoded, split_rows
+from keras_seq.data.tables import Rows, split_rows
+from keras_seq.data.utf8 import decoded
 
 CONLLU = 10  # columns
 COLUMNS = {"upos": 3, "xpos": 4}  # of CoNLL-U that hold tags

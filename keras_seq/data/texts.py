@@ -3,7 +3,8 @@
 import pathlib
 import random
 
-from keras_seq.data.tables import Rows, decoded, split_rows
+from keras_seq.data.tables import Rows, split_rows
+from keras_seq.data.utf8 import decoded
 
 
 def read_texts(path):

@@ -1,4 +1,4 @@
-"""Clips and the labels of their frames: files to grey frames at one rate and size, and batches of them for `fit`."""
+"""Clips and the labels of their frames: files to grey frames at one rate and size."""
 
 import concurrent.futures
 import csv

@@ -2,7 +2,8 @@
 
 import re
 
-SPACE = "\u2581"
+from keras_seq.data.tokenizer import SPACE
+
 CLITICS = ("n't", "'s", "'re", "'ve", "'ll", "'m", "'d", "n’t", "’s", "’re", "’ve", "’ll", "’m", "’d")
 TOKEN = re.compile(
     r"""(?:https?://|www\.)\S*[\w/]      # addresses

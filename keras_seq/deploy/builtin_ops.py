@@ -34,7 +34,8 @@ def read_ops(content):
     from ai_edge_litert import schema_py_generated as schema
 
     model = schema.Model.GetRootAsModel(content, 0)
-    names = [_op_name(model.OperatorCodes(i), schema) for i in range(model.OperatorCodesLength())]
+    builtin = {number: name for name, number in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
+    names = [_op_name(model.OperatorCodes(i), builtin) for i in range(model.OperatorCodesLength())]
     found = []
     for i in range(model.SubgraphsLength()):
         graph = model.Subgraphs(i)
@@ -98,20 +99,14 @@ def describe(offending):
     return "\n".join([f"Expected builtin ops only in the .tflite file; got {listed}.", *advice])
 
 
-def _op_name(code, schema):
-    number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
-    if number == schema.BuiltinOperator.CUSTOM:
-        return "CUSTOM:" + code.CustomCode().decode()
-    return _builtin_names(schema)[number]
-
-
-def _builtin_names(schema):
-    return {value: key for key, value in vars(schema.BuiltinOperator).items() if not key.startswith("_")}
+def _op_name(code, builtin):
+    name = builtin[max(code.BuiltinCode(), code.DeprecatedBuiltinCode())]
+    return "CUSTOM:" + code.CustomCode().decode() if name == "CUSTOM" else name
 
 
 def _place(graph, op):
     """The name of the tensor that `op` writes (or reads, where it writes none), without what the converter adds."""
     index = op.Outputs(0) if op.OutputsLength() else op.Inputs(0) if op.InputsLength() else -1
     name = (graph.Tensors(index).Name() or b"").decode() if index >= 0 else ""
-    name = name.split(";")[0].removesuffix("/" + "Identity")
+    name = name.split(";")[0].removesuffix("/Identity")
     return name or "unnamed"

@@ -145,20 +145,9 @@ def save(model, tokenizer_proto, path, sizes, shaped):
     codec = TextCodec(tokenizer_proto)
     for name in ("generate", "sample"):
         functions[f"{name}_ids"] = functions[name]
-        functions[name] = reading(codec, functions[name], sizes["prompt_length"])
+        written = savedmodel.writing(codec, functions[name], ["scores"])
+        functions[name] = savedmodel.reading(codec, written, "prompt", sizes["prompt_length"], prompt=True)
     savedmodel.save(module, functions, path, codec)
-
-
-def reading(codec, function, limit):
-    """A function of ids as one of `texts` (B,), string, that gives `text`."""
-    import tensorflow as tf
-
-    def text(texts, **others):
-        found = function(prompt=codec.encode(texts, limit, prompt=True), **others)
-        return {"text": codec.decode(found["tokens"]), "scores": found["scores"]}
-
-    others = {name: spec for name, spec in signatures.inputs_of(function).items() if name != "prompt"}
-    return signatures.trace(text, texts=tf.TensorSpec((None,), "string"), **others)
 
 
 class Judge:

@@ -47,7 +47,8 @@ def save_seq2seq(
         module, functions = signatures.seq2seq_module(model, shapes, beams, length_penalty)
     functions["generate_ids"] = ids = functions.pop("generate_beam", functions["generate"])
     codec = TextCodec(tokenizer_proto)
-    functions["generate"] = _written(codec, ids, shapes) if inputs else _translated(codec, ids, source_length)
+    written = writing(codec, ids, ["scores"])
+    functions["generate"] = written if inputs else reading(codec, written, "source", source_length)
     functions |= _raw("generate", functions["generate"], raw)
     save(module, functions, path, codec)
 
@@ -70,13 +71,13 @@ def save_predictor(model, given, path, text=None, raw=None, writes=None):
         functions = {name: signature.traced(batch=None, fixed=False) for name, signature in given.items()}
     functions |= _raw("predict", functions["predict"], raw)
     if writes:
-        codec, inputs = TextCodec(writes), signatures.inputs_of(functions["predict"])
-        functions["generate"] = _spelled(codec, functions["predict"], inputs)
+        codec, predict = TextCodec(writes), functions["predict"]
+        functions["generate"] = writing(codec, predict, predict.structured_outputs)
         return save(module, functions, path, codec)
     if not text:
         return save(module, functions, path)
     functions["predict_ids"], codec = functions["predict"], TextCodec(text["tokenizer"])
-    functions["predict"] = _predicted(codec, functions["predict_ids"], text["length"])
+    functions["predict"] = reading(codec, functions["predict_ids"], "tokens", text["length"])
     return save(module, functions, path, codec)
 
 
@@ -94,47 +95,30 @@ def save(module, functions, path, codec=None):
         tf.saved_model.save(module, str(path), signatures=functions)
 
 
-def _translated(codec, search, source_length):
-    def generate(texts):
-        found = search(source=codec.encode(texts, source_length))
-        return {"text": codec.decode(found["tokens"]), "scores": found["scores"]}
+def writing(codec, function, kept):
+    """A function that gives `tokens` as one that gives `text`, beside what is kept of the rest."""
 
-    return signatures.trace(generate, texts=_strings())
-
-
-def _written(codec, search, shapes):
-    """A function with `tokens` and `scores` as one with `text` and `scores`."""
-
-    def generate(**inputs):
-        found = search(**inputs)
-        return {"text": codec.decode(found["tokens"]), "scores": found["scores"]}
-
-    return signatures.trace(generate, **shapes.specs())
-
-
-def _spelled(codec, function, inputs):
-    """A function with `tokens` as one that gives `text` beside them."""
-
-    def generate(**given):
+    def text(**given):
         found = function(**given)
-        return {**found, "text": codec.decode(found["tokens"])}
+        return {**{name: found[name] for name in kept}, "text": codec.decode(found["tokens"])}
 
-    return signatures.trace(generate, **inputs)
+    return signatures.trace(text, **signatures.inputs_of(function))
 
 
-def _predicted(codec, function, length):
+def reading(codec, function, name, limit, prompt=False):
+    """A function that reads `name`, ids, as one that reads `texts` (B,), string; other inputs stay as they are."""
     import tensorflow as tf
 
-    (name, spec), = signatures.inputs_of(function).items()
-    exact = spec.shape[1]  # None: as long as the longest text
+    others = signatures.inputs_of(function)
+    exact = others.pop(name).shape[1]  # None: as long as the longest text
 
-    def predict(texts):
-        ids = codec.encode(texts, length, exact)
+    def of_texts(texts, **given):
+        ids = codec.encode(texts, limit, exact, prompt)
         if exact is None:  # of no text too there is a step that a recurrent layer can take
             ids = tf.pad(ids, [[0, 0], [0, tf.cast(tf.equal(tf.size(texts), 0), "int32")]])
-        return dict(function(**{name: ids}))
+        return dict(function(**{name: ids}, **given))
 
-    return signatures.trace(predict, texts=_strings())
+    return signatures.trace(of_texts, texts=_strings(), **others)
 
 
 def _raw(main, function, raw):

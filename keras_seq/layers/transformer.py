@@ -249,8 +249,15 @@ class Stack(Layer):
 
     def check_length(self, length):
         limit = getattr(self.position, "max_length", None)
-        if limit is not None and length > limit:
+        if limit is not None and length is not None and length > limit:
             raise ValueError(f"learned positions end at {limit}, got length {length}; train with a larger max_length.")
+
+    def cache(self, batch, length):
+        """Room for the keys and values of `length` tokens, {"k", "v"} (B, M, L, H) for each block; None for none."""
+        if length is None:
+            return [None] * len(self.blocks)
+        empty = ops.zeros((batch, self.kv_heads, length, self.size), dtype=self.compute_dtype)
+        return [{"k": empty, "v": empty} for _ in self.blocks]
 
     def enter(self, x, pos):
         """Add positions to embeddings (B, T, D)."""
@@ -339,15 +346,11 @@ class TransformerDecoder(Stack):
         Returns:
             memory {"mask", "kv": [{"k", "v"} (B, M, S, H)]} and state [{"k", "v"} (B, M, L, H)], one entry a layer.
         """
-        batch = ops.shape(context)[0]
         if context_mask is None:
             context_mask = ops.ones(ops.shape(context)[:2], dtype="bool")
         memory = {"mask": context_mask, "kv": [block.cross_attention.project(context) for block in self.blocks]}
-        if length is None:
-            return memory, [None] * len(self.blocks)
         self.check_length(length)
-        empty = ops.zeros((batch, self.kv_heads, length, self.size), dtype=self.compute_dtype)
-        return memory, [{"k": empty, "v": empty} for _ in self.blocks]
+        return memory, self.cache(ops.shape(context)[0], length)
 
     def run(self, x, index, memory, state, past=None):
         """`step` with the attention weights {"self", "cross"} of each layer as a third result; `past`: see `beams`."""

@@ -37,11 +37,6 @@ class Model(keras.Model):
         state = [scope.get_current_value(variable) for variable in self.non_trainable_variables]
         return (y, state, losses) if return_losses else (y, state)
 
-    def __setattr__(self, name, value):
-        if name == "options":  # as a config holds them: Keras would take a position among them for a layer of its own
-            value = keras.tree.map_structure(written, value)
-        super().__setattr__(name, value)
-
     @classmethod
     def from_config(cls, config, custom_objects=None):
         """A position comes back as one object for all that it is given to."""
@@ -49,27 +44,33 @@ class Model(keras.Model):
         return super().from_config(config, custom_objects)
 
 
-class HasEncoder:
-    """What models share that are given their encoder as a layer: it is kept in the config."""
+class Configured(Model):
+    """What all models here are: their config is made of their arguments, `options` and `parts`.
+
+    Attributes:
+        options: {argument: value} of plain data and positions.
+        parts: the arguments that are layers or models, or lists of them, and attributes of the same names.
+    """
+
+    parts = ()
+
+    def __setattr__(self, name, value):
+        if name == "options":  # as a config holds them: Keras would take a position among them for a layer of its own
+            value = keras.tree.map_structure(written, value)
+        super().__setattr__(name, value)
+
+    def constant(self, name, shape, value):
+        """A weight in float32 that training leaves alone: what is fitted to data is assigned to it."""
+        first = keras.initializers.Constant(value)
+        return self.add_weight(
+            name=name, shape=shape, initializer=first, trainable=False, dtype="float32", autocast=False
+        )
 
     def get_config(self):
-        encoder = keras.saving.serialize_keras_object(self.encoder)
-        return {**super().get_config(), **self.options, "encoder": encoder}
+        parts = {name: keras.saving.serialize_keras_object(getattr(self, name)) for name in self.parts}
+        return {**super().get_config(), **self.options, **parts}
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
-        encoder = keras.saving.deserialize_keras_object(config["encoder"], custom_objects)
-        return super().from_config({**config, "encoder": encoder}, custom_objects)
-
-
-class HasMembers:
-    """What models share that are made of others, `members`: they are kept in the config."""
-
-    def get_config(self):
-        members = [keras.saving.serialize_keras_object(member) for member in self.members]
-        return {**super().get_config(), "members": members}
-
-    @classmethod
-    def from_config(cls, config, custom_objects=None):
-        members = [keras.saving.deserialize_keras_object(member, custom_objects) for member in config["members"]]
-        return super().from_config({**config, "members": members}, custom_objects)
+        parts = {name: keras.saving.deserialize_keras_object(config[name], custom_objects) for name in cls.parts}
+        return super().from_config({**config, **parts}, custom_objects)

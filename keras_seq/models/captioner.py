@@ -6,11 +6,10 @@ from keras_seq.layers.core import Dropout, Linear, register
 from keras_seq.layers.embeddings import TokenEmbedding
 from keras_seq.layers.recurrent import RecurrentDecoder
 from keras_seq.layers.transformer import TransformerDecoder
-from keras_seq.models.base import HasEncoder
 from keras_seq.models.seq2seq import Writer
 
 
-class Captioner(HasEncoder, Writer):
+class Captioner(Writer):
     """What both families share. A family makes `decoder`.
 
     Args:
@@ -25,6 +24,8 @@ class Captioner(HasEncoder, Writer):
     Returns:
         logits (B, T, V).
     """
+
+    parts = ("encoder",)
 
     def __init__(self, vocab_size, encoder, image_shape=(64, 64, 3), **kwargs):
         super().__init__(**kwargs)

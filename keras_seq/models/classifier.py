@@ -6,16 +6,15 @@
 
 import itertools
 
-import keras
 from keras import ops
 
 from keras_seq.layers import masks
 from keras_seq.layers.core import Dropout, Linear, register
 from keras_seq.layers.texts import PairEmbedding, TextEncoder
-from keras_seq.models.base import HasMembers, Model
+from keras_seq.models.base import Configured
 
 
-class Answering(Model):
+class Answering(Configured):
     """What every classifier shares. One has `embed`, `logits`, `dim`, and `add_temperature` called when it is built.
 
     Its temperature is 1 until it is fitted on validation data, and a weight, so that it is saved and exported.
@@ -25,9 +24,7 @@ class Answering(Model):
     """
 
     def add_temperature(self):
-        self.temperature = self.add_weight(
-            name="temperature", shape=(), initializer="ones", trainable=False, dtype="float32"
-        )
+        self.temperature = self.constant("temperature", (), 1.0)
 
     def embed(self, tokens):
         """Tokens (B, S) -> their vectors (B, S, D) and a mask (B, S) that is False at padding."""
@@ -90,9 +87,6 @@ class Classifier(Answering):
     def logits(self, x, mask):
         x = self.encoder.contextual(x, mask)
         return self.classify(self.dropout(ops.cast(pooled(x, mask), "float32")))
-
-    def get_config(self):
-        return {**super().get_config(), **self.options}
 
 
 def pooled(x, mask):
@@ -236,15 +230,12 @@ class BagClassifier(Answering):
         total = ops.sum(ops.cast(self.dropout(x), "float32") * keep, axis=1)
         return total * (SCALE * ops.rsqrt(ops.maximum(ops.sum(keep, axis=1), 1))) + self.bias
 
-    def get_config(self):
-        return {**super().get_config(), **self.options}
-
 
 SCALE = 3.0  # of votes: it lets them grow, at a learning rate that suits networks, as fast as they have to
 
 
 @register
-class Committee(HasMembers, Answering):
+class Committee(Answering):
     """Classifiers that learn apart and answer together: logits = sum_m trust_m z_m. Their mistakes partly cancel.
 
     The trust in all members is the same, 1 / M, until it is fitted on validation data, see
@@ -274,17 +265,16 @@ class Committee(HasMembers, Answering):
     (2, 3)
     """
 
+    parts = ("members",)
+
     def __init__(self, members, **kwargs):
         super().__init__(**kwargs)
-        self.members = list(members)
+        self.options, self.members = {}, list(members)
         self.dim = sum(member.dim for member in self.members)
         classes = list(dict.fromkeys(map(type, self.members)))
         self.kinds = [classes.index(type(member)) for member in self.members]
         count = len(self.members)
-        mean = keras.initializers.Constant(1 / count)
-        self.trust = self.add_weight(
-            name="trust", shape=(count,), initializer=mean, trainable=False, dtype="float32", autocast=False
-        )
+        self.trust = self.constant("trust", (count,), 1 / count)
         self.add_temperature()
         self.built = True
 

@@ -4,17 +4,16 @@
     step(rows, state)   -> scores, flags, state      for any number of rows: live, one at a time, or a whole series
 """
 
-import keras
 from keras import ops
 
 from keras_seq.layers.core import Linear, register
 from keras_seq.layers.recurrent import RecurrentDecoder, RecurrentEncoder
-from keras_seq.models.base import Model
+from keras_seq.models.base import Configured
 from keras_seq.models.forecaster import level
 
 
 @register
-class Autoencoder(Model):
+class Autoencoder(Configured):
     """Reads a window into one vector and writes it again from that, last row first: what is usual comes back.
 
     Args:
@@ -65,15 +64,12 @@ class Autoencoder(Model):
         code = ops.repeat(ops.expand_dims(state[-1]["h"], 1), self.context, axis=1)  # (B, S, U)
         return ops.flip(self.answer(self.decoder(code, read, state=state)), axis=1) * s + m
 
-    def get_config(self):
-        return {**super().get_config(), **self.options}
-
 
 BLOCK = 2048  # rows that are judged at once
 
 
 @register
-class Detector(Model):
+class Detector(Configured):
     """A network and what is usual of its errors: a row is judged by how far its error is from those of late.
 
     m, s^2: running mean and variance of the errors, a share 1 / memory of each new one
@@ -105,8 +101,11 @@ class Detector(Model):
     (1, 10)
     """
 
+    parts = ("network",)
+
     def __init__(self, network, context, num_variables, memory=1000, floor=0.05, **kwargs):
         super().__init__(**kwargs)
+        self.options = {"context": context, "num_variables": num_variables, "memory": memory, "floor": floor}
         self.network, self.context, self.num_variables = network, context, num_variables
         self.memory, self.floor = memory, floor
         self.build()
@@ -115,13 +114,6 @@ class Detector(Model):
         for name, value in (("mean", 0.0), ("deviation", 1.0), ("error_mean", 0.0), ("error_variance", 1.0)):
             setattr(self, name, self.constant(name, (self.num_variables,), value))
         self.threshold = self.constant("threshold", (), 1.0)
-
-    def constant(self, name, shape, value):
-        """A weight that `calibrate` sets."""
-        first = keras.initializers.Constant(value)
-        return self.add_weight(
-            name=name, shape=shape, initializer=first, trainable=False, dtype="float32", autocast=False
-        )
 
     @property
     def rebuilds(self):
@@ -203,13 +195,3 @@ class Detector(Model):
         self.error_mean.assign(ops.mean(e, axis=(0, 1)))
         self.error_variance.assign(ops.var(e, axis=(0, 1)))
         self.threshold.assign(margin * ops.max(self.far(e - self.error_mean, self.error_variance)) + 1e-6)
-
-    def get_config(self):
-        network = keras.saving.serialize_keras_object(self.network)
-        own = {"context": self.context, "num_variables": self.num_variables, "memory": self.memory, "floor": self.floor}
-        return {**super().get_config(), **own, "network": network}
-
-    @classmethod
-    def from_config(cls, config, custom_objects=None):
-        network = keras.saving.deserialize_keras_object(config["network"], custom_objects)
-        return super().from_config({**config, "network": network}, custom_objects)

@@ -4,7 +4,6 @@
     y = mu + sigma q(W z + ahead(z, known))          known: the calendar, and columns that are known in advance
 """
 
-import keras
 from keras import ops
 
 from keras_seq.layers.calendar import FEATURES, calendar
@@ -12,12 +11,12 @@ from keras_seq.layers.core import Dropout, Linear, register
 from keras_seq.layers.embeddings import FrameEmbedding
 from keras_seq.layers.recurrent import RecurrentDecoder, RecurrentEncoder
 from keras_seq.layers.transformer import TransformerEncoder
-from keras_seq.models.base import Model
+from keras_seq.models.base import Configured
 
 FLAT = 1e-5  # the least variance of a window, as a share of that of the training data
 
 
-class Forecaster(Model):
+class Forecaster(Configured):
     """What all families share: scaling, the calendar, a straight path from past to future, quantiles that never cross.
 
     A family makes `ahead`.
@@ -73,9 +72,7 @@ class Forecaster(Model):
         self.straight.build((None, None, self.context))
         shape = (len(self.options["mean"]),)
         for name in ("mean", "deviation"):
-            values = keras.initializers.Constant(self.options[name])
-            setattr(self, name, self.add_weight(
-                name=name, shape=shape, initializer=values, trainable=False, dtype="float32", autocast=False))
+            setattr(self, name, self.constant(name, shape, self.options[name]))
         self.build_ahead()
 
     def build_ahead(self):
@@ -124,9 +121,6 @@ class Forecaster(Model):
         y = self.spread(each, ops.repeat(known, count, axis=0))  # (B V, T, 1, Q)
         y = ops.reshape(y, (-1, count, self.horizon, len(self.quantiles)))
         return ops.swapaxes(y, 1, 2)
-
-    def get_config(self):
-        return {**super().get_config(), **self.options}
 
 
 def level(z):

@@ -131,11 +131,8 @@ class TransformerLanguageModel(LanguageModel):
         self.build()
 
     def empty(self, batch, length):
-        if length is None:
-            return [None] * len(self.over.blocks)
         self.over.check_length(length)
-        empty = ops.zeros((batch, self.over.kv_heads, length, self.over.size), dtype=self.compute_dtype)
-        return [{"k": empty, "v": empty} for _ in self.over.blocks]
+        return self.over.cache(batch, length)
 
     def prefill(self, x, read, length):
         pos = masks.positions(ops.shape(x)[1])

@@ -5,11 +5,11 @@ from keras import ops
 from keras_seq.layers.core import Linear, register
 from keras_seq.layers.texts import TextEncoder
 from keras_seq.layers.transformer import normalization
-from keras_seq.models.base import Model
+from keras_seq.models.base import Configured
 
 
 @register
-class MaskedLM(Model):
+class MaskedLM(Configured):
     """Logits of hidden tokens: norm(gelu(W y_p)) E^T + b at each place p, E being the table of the encoder (tied).
 
     Args:
@@ -56,6 +56,3 @@ class MaskedLM(Model):
         places = ops.expand_dims(inputs["places"], -1)  # (B, P, 1)
         x = ops.take_along_axis(x, ops.broadcast_to(places, (*ops.shape(places)[:2], x.shape[-1])), axis=1)
         return ops.cast(self.encoder.embedding.logits(self.norm(self.turn(x))), "float32") + self.bias
-
-    def get_config(self):
-        return {**super().get_config(), **self.options}

@@ -4,12 +4,11 @@ from keras import ops
 
 from keras_seq.layers.core import Dropout, Linear, register
 from keras_seq.layers.images import attention_rollout
-from keras_seq.models.base import HasEncoder
 from keras_seq.models.classifier import Answering
 
 
 @register
-class PictureClassifier(HasEncoder, Answering):
+class PictureClassifier(Answering):
     """An encoder of the regions of a picture, one vector for all of them, one matrix: a vision Transformer.
 
     The one vector is the class token where the encoder has one, else the mean of the regions.
@@ -38,6 +37,8 @@ class PictureClassifier(HasEncoder, Answering):
     >>> tuple(model(np.ones((2, 16, 16, 1), "float32")).shape)
     (2, 3)
     """
+
+    parts = ("encoder",)
 
     def __init__(self, num_classes, encoder, image_shape=(32, 32, 3), dropout=0.0, **kwargs):
         super().__init__(**kwargs)

@@ -8,12 +8,12 @@ from keras import ops
 
 from keras_seq.layers.core import Linear, register
 from keras_seq.layers.ctc import CTCHead, ctc_loss, ctc_tokens
-from keras_seq.models.base import HasEncoder, Model
+from keras_seq.models.base import Configured
 from keras_seq.models.captioner import RecurrentCaptioner, TransformerCaptioner
 
 
 @register
-class CTCRecognizer(HasEncoder, Model):
+class CTCRecognizer(Configured):
     """A token, or the blank, for each moment of a sound; trained by `training.CTC`, without knowing when what is said.
 
     What the encoder's convolutions make of each moment is asked first, y' = softmax(W' x), and the stack is told the
@@ -45,6 +45,8 @@ class CTCRecognizer(HasEncoder, Model):
     >>> tuple(logits.shape), tuple(model.tokens(logits).shape)
     ((2, 27, 23), (2, 27))
     """
+
+    parts = ("encoder",)
 
     def __init__(self, vocab_size, encoder, dropout=0.1, early=0.5, **kwargs):
         super().__init__(**kwargs)

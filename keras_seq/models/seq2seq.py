@@ -12,10 +12,10 @@ from keras_seq.layers.core import Dropout, Linear, register
 from keras_seq.layers.embeddings import TokenEmbedding
 from keras_seq.layers.recurrent import RecurrentDecoder, RecurrentEncoder
 from keras_seq.layers.transformer import TransformerDecoder, TransformerEncoder
-from keras_seq.models.base import Model
+from keras_seq.models.base import Configured
 
 
-class Writer(Model):
+class Writer(Configured):
     """What all models share that read something once and write tokens step by step.
 
     Each makes `decoder`, `target_embedding`, `options` (its arguments) and `read`.
@@ -61,9 +61,6 @@ class Writer(Model):
         x = self.target_embedding(inputs["target"])
         maps = self.decoder.run(x, 0, *self.start(inputs))[2]
         return ops.cast(maps[-1]["cross"], "float32") if maps else None
-
-    def get_config(self):
-        return {**super().get_config(), **self.options}
 
 
 class Seq2Seq(Writer):

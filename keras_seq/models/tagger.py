@@ -12,10 +12,10 @@ from keras_seq.layers import beams, masks
 from keras_seq.layers.core import Dropout, Linear, register
 from keras_seq.layers.recurrent import RecurrentEncoder
 from keras_seq.layers.transformer import TransformerEncoder
-from keras_seq.models.base import HasEncoder, HasMembers, Model
+from keras_seq.models.base import Configured
 
 
-class Tagger(HasEncoder, Model):
+class Tagger(Configured):
     """What both families share: an encoder of single frames, a stack over time, one matrix. A family makes `over`.
 
     Args:
@@ -33,6 +33,8 @@ class Tagger(HasEncoder, Model):
     Returns:
         logits (B, T, C).
     """
+
+    parts = ("encoder",)
 
     def __init__(self, num_classes, encoder, frame_shape=(), causal=False, dropout=0.1, **kwargs):
         super().__init__(**kwargs)
@@ -156,9 +158,7 @@ class TransformerTagger(Tagger):
         self.build()
 
     def over_start(self, batch):
-        shape = (batch, self.over.kv_heads, self.window - 1, self.over.size)
-        empty = ops.zeros(shape, dtype=self.compute_dtype)
-        return [{"k": empty, "v": empty} for _ in self.over.blocks]
+        return self.over.cache(batch, self.window - 1)
 
     def run(self, x, index, state=None, mask=None):
         length, before = ops.shape(x)[1], 0 if state is None else self.window - 1
@@ -217,7 +217,7 @@ class RecurrentTagger(Tagger):
 
 
 @register
-class TaggerCommittee(HasMembers, Model):
+class TaggerCommittee(Configured):
     """Taggers that learn apart, each from its own rows of every batch, and answer together: the mean of their logits.
 
     Where examples are few, members that saw different batches make different mistakes, which partly cancel.
@@ -245,9 +245,11 @@ class TaggerCommittee(HasMembers, Model):
     (2, 5, 7)
     """
 
+    parts = ("members",)
+
     def __init__(self, members, **kwargs):
         super().__init__(**kwargs)
-        self.members = list(members)
+        self.options, self.members = {}, list(members)
         if len({member.causal for member in self.members}) != 1:
             causal = [member.causal for member in self.members]
             raise ValueError(f"TaggerCommittee expects members that are all causal, or all not; got {causal}.")

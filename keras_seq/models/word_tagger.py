@@ -2,11 +2,11 @@
 
 from keras_seq.layers.core import Dropout, Linear, register
 from keras_seq.layers.texts import TextEncoder, WordPooling
-from keras_seq.models.base import Model
+from keras_seq.models.base import Configured
 
 
 @register
-class WordTagger(Model):
+class WordTagger(Configured):
     """Pieces of a text to a label for each of its words: an encoder over the pieces, their mean in a word, one matrix.
 
     Args:
@@ -57,6 +57,3 @@ class WordTagger(Model):
     def words(self, tokens):
         """How many words there are: tokens (B, S) -> int32 (B,)."""
         return self.pooling.count(tokens)
-
-    def get_config(self):
-        return {**super().get_config(), **self.options}

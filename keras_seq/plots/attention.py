@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_seq.plots.style import GRID, INK, MUTED, SHADES, figure, shades
+from keras_seq.plots.style import GRID, INK, MUTED, SHADES, figure, headline, shades
 
 
 def attention_map(weights, source_tokens: list[str], target_tokens: list[str], title: str = ""):
@@ -35,8 +35,7 @@ def attention_map(weights, source_tokens: list[str], target_tokens: list[str], t
     label(ax, source_tokens, target_tokens, type_size)
     mark(ax, weights, cell)
     scale(fig, ax, image, top)
-    if title:
-        fig.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold", color=INK)
+    headline(fig, title)
     return fig
 
 

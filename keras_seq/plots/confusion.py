@@ -3,7 +3,7 @@
 import numpy as np
 
 from keras_seq.plots.attention import escape
-from keras_seq.plots.style import INK, MUTED, SHADES, figure, shades
+from keras_seq.plots.style import INK, MUTED, SHADES, figure, headline, shades
 
 
 def confusion_matrix(counts, names: list[str], title: str = ""):
@@ -37,8 +37,7 @@ def confusion_matrix(counts, names: list[str], title: str = ""):
     ax.imshow(shares, cmap=shades(), vmin=0.0, vmax=1.0, interpolation="nearest")
     label(ax, names, min(10.0, 22 * cell))
     write(ax, counts, shares, cell)
-    if title:
-        fig.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold", color=INK)
+    headline(fig, title)
     return fig
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from keras_seq.plots.forecast import MOST, WIDTH, dress, moments
-from keras_seq.plots.style import BLUE, INK, MUTED, ORANGE, figure
+from keras_seq.plots.style import BLUE, INK, MUTED, ORANGE, figure, headline
 
 FLAG, CEILING = "#dc2626", 4.0  # colour of what was flagged; scores above this are drawn at it
 ROW = 1.7  # inches
@@ -50,6 +50,5 @@ def detection(values, scores, names, windows=(), time=None, title: str = ""):
             ax.axvspan(x[first], x[last], color=ORANGE, alpha=0.18, linewidth=0, label=label, zorder=0)
     axes[0].legend(fontsize=8, labelcolor=INK, frameon=False, ncols=2, loc="lower right", bbox_to_anchor=(1.0, 1.0))
     axes[-1].set_xlabel("" if time is not None else "rows", color=MUTED, fontsize=9)
-    if title:
-        fig.suptitle(title.replace("$", r"\$"), x=0.01, ha="left", fontsize=11, fontweight="bold", color=INK)
+    headline(fig, title)
     return fig

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from keras_seq.plots.panels import name
-from keras_seq.plots.style import BLUE, GRID, INK, MUTED, figure
+from keras_seq.plots.panels import bare, name
+from keras_seq.plots.style import BLUE, GRID, INK, MUTED, figure, headline
 
 ROW, WIDTH = 2.1, 10.0  # inches
 MOST = 8  # variables that one figure holds
@@ -49,8 +49,7 @@ def forecast(past, found, quantiles, names, truth=None, time=None, title: str = 
         dress(ax, names[i], time is not None)
     axes[-1].set_xlabel("" if time is not None else "rows", color=MUTED, fontsize=9)
     axes[0].legend(fontsize=8, labelcolor=INK, frameon=False, ncols=6, loc="lower right", bbox_to_anchor=(1.0, 1.0))
-    if title:
-        fig.suptitle(title.replace("$", r"\$"), x=0.01, ha="left", fontsize=11, fontweight="bold", color=INK)
+    headline(fig, title)
     return fig
 
 
@@ -81,8 +80,5 @@ def dress(ax, title: str, dates: bool) -> None:
         ax.xaxis.set_major_locator(locator)
         ax.xaxis.set_major_formatter(ConciseDateFormatter(locator))
     name(ax, title)
-    ax.grid(axis="y", color=GRID, linewidth=0.8)
-    ax.tick_params(which="both", colors=MUTED, labelsize=8, length=0)
-    ax.spines[["top", "right", "left"]].set_visible(False)
-    ax.spines["bottom"].set_color(GRID)
+    bare(ax)
     ax.margins(x=0.01)

@@ -86,12 +86,17 @@ def dress(ax, title: str, across: str = "", along: str = "") -> None:
     name(ax, title)
     ax.set_xlabel(across, color=MUTED, fontsize=9)
     ax.set_ylabel(along, color=MUTED, fontsize=9)
+    bare(ax)
+    if ax.get_legend_handles_labels()[0]:
+        ax.legend(fontsize=8, labelcolor=INK, handlelength=1.6, framealpha=0.85, edgecolor="none")
+
+
+def bare(ax) -> None:
+    """Leaves of the frame of a panel the axis at the bottom, and faint lines across."""
     ax.grid(axis="y", color=GRID, linewidth=0.8)
     ax.tick_params(which="both", colors=MUTED, labelsize=8, length=0)
     ax.spines[["top", "right", "left"]].set_visible(False)
     ax.spines["bottom"].set_color(GRID)
-    if ax.get_legend_handles_labels()[0]:
-        ax.legend(fontsize=8, labelcolor=INK, handlelength=1.6, framealpha=0.85, edgecolor="none")
 
 
 def beside(ax) -> None:

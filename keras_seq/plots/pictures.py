@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from keras_seq.plots.style import GRID, INK, MUTED, figure
+from keras_seq.plots.style import GRID, INK, MUTED, figure, headline
 
 COLUMNS = 6  # panels in a row, at most
 PALE = 0.9  # brightness of what was not looked at
@@ -40,8 +40,7 @@ def attention_over_picture(image, weights, pieces: list[str], title: str = ""):
     panel(axes[0], image, "the picture", "", MUTED)
     for ax, word, weight in zip(axes[1:], words, maps):
         panel(ax, lit(image, weight), word, f"{share(weight):.0%}", INK)
-    if title:
-        fig.suptitle(title.replace("$", r"\$"), x=0.01, ha="left", fontsize=12, fontweight="bold", color=INK)
+    headline(fig, title, 12)
     return fig
 
 

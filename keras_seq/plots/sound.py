@@ -3,7 +3,7 @@
 import numpy as np
 
 from keras_seq.plots.attention import escape
-from keras_seq.plots.style import GRID, INK, figure, shades
+from keras_seq.plots.style import GRID, INK, figure, headline, shades
 from keras_seq.plots.timeline import WIDTH, scale
 
 
@@ -44,6 +44,5 @@ def heard(spectrogram, weights, tokens: list[str], seconds: float, title: str = 
             axes[1].axhline(line - 0.5, color=GRID, linewidth=0.5)
     axes[1].set_yticks(range(len(tokens)), [escape(t) for t in tokens], fontsize=min(9, 40 * row), color=INK)
     scale(axes, seconds)
-    if title:
-        fig.suptitle(title.replace("$", r"\$"), x=0.01, ha="left", fontsize=11, fontweight="bold", color=INK)
+    headline(fig, title)
     return fig

@@ -22,6 +22,12 @@ def figure(width: float, height: float):
     return fig
 
 
+def headline(fig, title: str, size: float = 11) -> None:
+    """Writes the title of a figure, if it has one, above its left edge; dollars are no mathematics."""
+    if title:
+        fig.suptitle(title.replace("$", r"\$"), x=0.01, ha="left", fontsize=size, fontweight="bold", color=INK)
+
+
 def shades():
     from matplotlib.colors import LinearSegmentedColormap
 

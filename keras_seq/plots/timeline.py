@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 
-from keras_seq.plots.style import GRID, INK, MUTED, figure
+from keras_seq.plots.style import GRID, INK, MUTED, figure, headline
 
 WIDTH = 12.0  # inches
 COLORS = [
@@ -49,8 +49,7 @@ def timeline(frames, rows: dict, seconds: float, quiet=(), title: str = "", sure
     if sure is not None:
         certainty(axes[-1], sure, seconds)
     scale(axes, seconds)
-    if title:
-        fig.suptitle(title.replace("$", r"\$"), x=0.01, ha="left", fontsize=11, fontweight="bold", color=INK)
+    headline(fig, title)
     return fig
 
 

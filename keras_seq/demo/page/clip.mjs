@@ -1,5 +1,5 @@
 // A clip is read: a video file, or one of the samples. Shown: the clip, with the label of each of its frames over time.
-import { breath, colour, h } from "./dom.mjs";
+import { breath, colour, h, tries } from "./dom.mjs";
 import { blob, pixels } from "./picture.mjs";
 import { shrinker } from "./resize.mjs";
 
@@ -177,13 +177,7 @@ export function clip(page) {
       ),
       h("section", { class: "card answer" }, h("h2", { class: "title" }, page.shows.label ?? "Labels"), now, output),
     ),
-    chips.length > 0 &&
-      h(
-        "section",
-        { class: "samples" },
-        h("h2", { class: "title" }, "Try one that it has never seen"),
-        h("div", { class: "chips" }, chips),
-      ),
+    tries("Try one that it has never seen", chips),
   );
   const again = () =>
     current

@@ -34,6 +34,19 @@ export function paused(call, ms = 250) {
 /** A moment in which the browser draws and listens. */
 export const breath = () => new Promise((resolve) => setTimeout(resolve));
 
+/** The buttons of the samples, below a title; nothing where there are none. */
+export const tries = (title, chips) =>
+  chips.length > 0 &&
+  h("section", { class: "samples" }, h("h2", { class: "title" }, title), h("div", { class: "chips" }, chips));
+
+/** What Keras said of a sample, and what was expected. */
+export function told(sample, said, wanted) {
+  const plain = (value) => (Array.isArray(value) ? `${value[0]}, ${percent(value[1])}` : String(value));
+  const line = (name, value) =>
+    value !== undefined && h("span", { class: "told" }, h("b", {}, name), ` ${plain(value)}`);
+  return sample ? [line(said, sample.said), line(wanted, sample.wanted)].filter(Boolean) : [];
+}
+
 const COLOURS = [
   "#2563eb",
   "#ea580c",

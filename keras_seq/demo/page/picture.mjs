@@ -1,5 +1,5 @@
 // A picture is read: dropped, chosen, pasted, or one of the samples. Shown: a caption and where it looked, or labels.
-import { dropPlace, h, percent } from "./dom.mjs";
+import { dropPlace, h, told, tries } from "./dom.mjs";
 import { fitted } from "./resize.mjs";
 import { bars, merged, words } from "./show.mjs";
 
@@ -41,7 +41,7 @@ export function picture(page) {
       paint(seen, image, size, channels);
       draw(view, bitmap);
       await answer(image);
-      beside.replaceChildren(...told(sample));
+      beside.replaceChildren(...told(sample, "Keras in Python said", "its name is"));
     });
   }
 
@@ -92,13 +92,7 @@ export function picture(page) {
         ),
       ),
     ),
-    chips.length > 0 &&
-      h(
-        "section",
-        { class: "samples" },
-        h("h2", { class: "title" }, "Try one that it has never seen"),
-        h("div", { class: "chips" }, chips),
-      ),
+    tries("Try one that it has never seen", chips),
     looks,
   );
   const again = () =>
@@ -138,14 +132,6 @@ function paint(canvas, image, size, channels) {
     data.data[4 * i + 3] = 255;
   }
   canvas.getContext("2d").putImageData(data, 0, 0);
-}
-
-function told(sample) {
-  if (!sample) return [];
-  const plain = (value) => (Array.isArray(value) ? `${value[0]}, ${percent(value[1])}` : String(value));
-  const line = (name, value) =>
-    value !== undefined && h("span", { class: "told" }, h("b", {}, name), ` ${plain(value)}`);
-  return [line("Keras in Python said", sample.said), line("its name is", sample.wanted)].filter(Boolean);
 }
 
 /** The picture once for each word, lit where the model looked; pointing at one lights the large picture so. */

@@ -1,5 +1,5 @@
 // A sound is read: dropped, chosen, recorded, or one of the samples. Shown: what is said in it.
-import { dropPlace, h } from "./dom.mjs";
+import { dropPlace, h, told, tries } from "./dom.mjs";
 import { blob } from "./picture.mjs";
 
 const FULL = "#2563eb"; // of the wave
@@ -37,7 +37,7 @@ export function sound(page) {
       const said = texts.filter(Boolean).join(" ");
       output.replaceChildren(h("p", { class: "big" }, said || "(nothing)"));
       output.dataset.text = said;
-      beside.replaceChildren(...told(sample));
+      beside.replaceChildren(...told(sample, "Keras in Python heard", "it was"));
     });
   }
 
@@ -76,13 +76,7 @@ export function sound(page) {
       h("section", { class: "card" }, h("h2", { class: "title" }, page.reads.label ?? "Sound"), drop, file, player, button),
       h("section", { class: "card answer" }, h("h2", { class: "title" }, page.shows.label ?? "Text"), output, beside),
     ),
-    chips.length > 0 &&
-      h(
-        "section",
-        { class: "samples" },
-        h("h2", { class: "title" }, "Try one that it has never heard"),
-        h("div", { class: "chips" }, chips),
-      ),
+    tries("Try one that it has never heard", chips),
   );
   const again = () =>
     current ? take(current.source, current.sample) : page.samples.length ? set(page.samples[0]) : undefined;
@@ -127,10 +121,4 @@ function draw(canvas, samples) {
     const most = part.reduce((a, b) => Math.max(a, Math.abs(b)), 0);
     pen.fillRect(x, height / 2 - (most * height) / 2, 1, Math.max(1, most * height));
   }
-}
-
-function told(sample) {
-  if (!sample) return [];
-  const line = (name, value) => value !== undefined && h("span", { class: "told" }, h("b", {}, name), ` ${value}`);
-  return [line("Keras in Python heard", sample.said), line("it was", sample.wanted)].filter(Boolean);
 }

@@ -1,5 +1,5 @@
 // A text is read: typed, or chosen from samples. Shown: the text that is written, labels, or a label for each word.
-import { h, paused, percent } from "./dom.mjs";
+import { h, paused, told, tries } from "./dom.mjs";
 import { attention, bars, tags, weighed, words } from "./show.mjs";
 
 export function text(page) {
@@ -35,7 +35,8 @@ export function text(page) {
       if (now !== last) return;
       note(value, found);
       await show(page, found, { value, output, more, stopped: () => now !== last });
-      beside.replaceChildren(...told(page, sample));
+      const right = page.shows.kind === "labels" ? "the right answer" : "a person wrote";
+      beside.replaceChildren(...told(sample, "Keras in Python said", right));
     });
   }
 
@@ -72,23 +73,10 @@ export function text(page) {
       h("section", { class: "card" }, h("label", { class: "title", for: "input" }, label), input, cut),
       h("section", { class: "card answer" }, h("h2", { class: "title" }, page.shows.label ?? "Answer"), output, beside),
     ),
-    chips.length > 0 &&
-      h("section", { class: "samples" }, h("h2", { class: "title" }, "Try one"), h("div", { class: "chips" }, chips)),
+    tries("Try one", chips),
     more,
   );
   return { element, again: () => (input.value ? read() : page.samples.length ? set(page.samples[0]) : undefined) };
-}
-
-/** What Keras said of a sample, and what was expected. */
-function told(page, sample) {
-  if (!sample) return [];
-  const plain = (value) => (Array.isArray(value) ? `${value[0]}, ${percent(value[1])}` : String(value));
-  const line = (name, value) => h("span", { class: "told" }, h("b", {}, name), ` ${plain(value)}`);
-  return [
-    sample.said !== undefined && line("Keras in Python said", sample.said),
-    sample.wanted !== undefined &&
-      line(page.shows.kind === "labels" ? "the right answer" : "a person wrote", sample.wanted),
-  ].filter(Boolean);
 }
 
 /** A text in, a text out, and where it looked for each word. */
