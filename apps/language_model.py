@@ -203,7 +203,7 @@ def evaluate(config, model, assets, examples):
         ids = tokenizer.encode([row["text"]])[0]
         sliding.append(token_nats(model, ids, config.context))
         blocks.append(token_nats(model, ids, config.context, stride=config.context))
-        characters = foretold(config, row["text"])
+        characters = foretold(config, tokenizer, row["text"])
         by_text[row["name"]] = {"characters": characters, **text_scores(sliding[-1], characters)}
     count = sum(scores["characters"] for scores in by_text.values())
     in_blocks = text_scores(np.concatenate(blocks), count)
@@ -214,9 +214,12 @@ def evaluate(config, model, assets, examples):
     }  # fmt: skip
 
 
-def foretold(config, text):
-    """How many characters of a text are foretold, known or not: subwords make one space of several."""
-    return len(text) if config.tokens == "char" else len(" ".join(filter(None, text.split(" "))))
+def foretold(config, tokenizer, text):
+    """How many characters of a text are foretold, known or not: those after its first token; subwords make one space of
+    several, and put one before the text.
+    """
+    first = len(tokenizer.pieces(text)[0])
+    return len(text) - first if config.tokens == "char" else 1 + len(" ".join(filter(None, text.split(" ")))) - first
 
 
 def preview(config, model, assets, examples):
