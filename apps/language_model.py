@@ -201,6 +201,8 @@ def evaluate(config, model, assets, examples):
     tokenizer, by_text, sliding, blocks = tokenizer_of(assets), {}, [], []
     for row in examples:
         ids = tokenizer.encode([row["text"]])[0]
+        if len(ids) < 2:
+            continue  # of one token alone nothing is foretold
         sliding.append(token_nats(model, ids, config.context))
         blocks.append(token_nats(model, ids, config.context, stride=config.context))
         characters = foretold(config, tokenizer, row["text"])

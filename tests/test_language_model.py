@@ -93,6 +93,16 @@ def test_scores_of_a_fair_coin():
     }  # fmt: skip
 
 
+def test_nats_are_over_the_characters_that_are_foretold():
+    assets = {"tokenizer.model": Tokenizer.characters(["a"]).model_proto}
+    rows = [{"name": str(i), "text": "a" * i} for i in (1, 2, 4)]
+    found = language_model.evaluate(language_model.Config(tokens="char"), Counting(), assets, rows)
+    nats = -np.log((1 - np.exp([-1.0, -1, -2, -3])) / 4)  # each "a" is one of the four tokens that are not 1
+    assert found["characters"] == 4
+    assert found["nats_per_character"] == pytest.approx(nats.mean(), abs=1e-4)
+    assert {name: row["characters"] for name, row in found["by_text"].items()} == {"2": 1, "4": 3}
+
+
 # ---------- texts ----------
 
 
