@@ -145,7 +145,7 @@ def model(config, assets):
         net = models.RecurrentLanguageModel(size, config.dim, config.units, 1, dropout=config.dropout)
     schedule = training.WarmupCosine(config.learning_rate, config.warmup, config.epochs * config.epoch_steps)
     optimizer = training.AdamW(schedule, config.weight_decay, beta_2=0.99, global_clipnorm=config.clip)
-    optimizer.exclude_from_weight_decay(var_names=["norm", "bias", "table"])
+    optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias", "table"])
     net.compile(optimizer, training.TokenCrossEntropy())
     return net
 
