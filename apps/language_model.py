@@ -145,7 +145,7 @@ def model(config, assets):
         net = models.RecurrentLanguageModel(size, config.dim, config.units, 1, dropout=config.dropout)
     schedule = training.WarmupCosine(config.learning_rate, config.warmup, config.epochs * config.epoch_steps)
     optimizer = training.AdamW(schedule, config.weight_decay, beta_2=0.99, global_clipnorm=config.clip)
-    optimizer.exclude_from_weight_decay(var_names=["norm", "bias", "table"])
+    optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias", "table"])
     net.compile(optimizer, training.TokenCrossEntropy())
     return net
 
@@ -201,9 +201,11 @@ def evaluate(config, model, assets, examples):
     tokenizer, by_text, sliding, blocks = tokenizer_of(assets), {}, [], []
     for row in examples:
         ids = tokenizer.encode([row["text"]])[0]
+        if len(ids) < 2:
+            continue  # of one token alone nothing is foretold
         sliding.append(token_nats(model, ids, config.context))
         blocks.append(token_nats(model, ids, config.context, stride=config.context))
-        characters = foretold(config, row["text"])
+        characters = foretold(config, tokenizer, row["text"])
         by_text[row["name"]] = {"characters": characters, **text_scores(sliding[-1], characters)}
     count = sum(scores["characters"] for scores in by_text.values())
     in_blocks = text_scores(np.concatenate(blocks), count)
@@ -214,9 +216,12 @@ def evaluate(config, model, assets, examples):
     }  # fmt: skip
 
 
-def foretold(config, text):
-    """How many characters of a text are foretold, known or not: subwords make one space of several."""
-    return len(text) if config.tokens == "char" else len(" ".join(filter(None, text.split(" "))))
+def foretold(config, tokenizer, text):
+    """How many characters of a text are foretold, known or not: those after its first token; subwords make one space of
+    several, and put one before the text.
+    """
+    first = len(tokenizer.pieces(text)[0])
+    return len(text) - first if config.tokens == "char" else 1 + len(" ".join(filter(None, text.split(" ")))) - first
 
 
 def preview(config, model, assets, examples):

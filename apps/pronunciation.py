@@ -176,7 +176,7 @@ def model(config, assets):
         )
     schedule = training.WarmupCosine(config.learning_rate, config.warmup, config.epochs * assets["epoch"]["steps"])
     optimizer = training.AdamW(schedule, config.weight_decay, beta_2=0.98, global_clipnorm=config.clip)
-    optimizer.exclude_from_weight_decay(var_names=["norm", "bias", "table"])
+    optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias", "table"])
     net.compile(optimizer, training.TokenCrossEntropy(config.label_smoothing))
     return net
 

@@ -223,7 +223,7 @@ def model(config, assets):
         loss = training.TokenCrossEntropy(config.label_smoothing)
     schedule = training.WarmupCosine(config.learning_rate, config.warmup, config.epochs * assets["epoch"]["steps"])
     optimizer = training.AdamW(schedule, config.weight_decay, beta_2=0.98, global_clipnorm=config.clip)
-    optimizer.exclude_from_weight_decay(var_names=["norm", "bias", "table"])
+    optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias", "table"])
     net.compile(optimizer, loss)
     return net
 

@@ -172,7 +172,7 @@ def model(config, assets):
     net = models.PictureClassifier(len(labels["names"]), encoder, shape, config.dropout)
     schedule = training.WarmupCosine(config.learning_rate, config.warmup, config.epochs * assets["epoch"]["steps"])
     optimizer = training.AdamW(schedule, config.weight_decay, global_clipnorm=config.clip)
-    optimizer.exclude_from_weight_decay(var_names=["norm", "bias", "learned", "whole"])
+    optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias", "table", "row", "column", "whole"])
     net.compile(optimizer, keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=config.label_smoothing))
     return net
 

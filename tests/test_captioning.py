@@ -65,6 +65,17 @@ def test_cider_by_hand():
         cider([["a"]], [[["a"]], [["b"]]])
 
 
+def test_cider_is_that_of_its_authors():
+    """Golden value: pycocoevalcap 1.2, `Cider().compute_score`."""
+    captions = ["a red cat sits on a red mat", "two dogs run", "a dog sits"]
+    references = [
+        ["a red cat sits on the mat", "one cat on a mat"], ["two old dogs run fast", "two dogs run", "dogs"],
+        ["a black dog sits on a mat"],
+    ]  # fmt: skip
+    found = cider([text.split() for text in captions], [[text.split() for text in texts] for texts in references])
+    assert found == pytest.approx(3.0183548112266, rel=1e-12)
+
+
 # ---------- the pack ----------
 
 

@@ -1,5 +1,6 @@
 """Law 4: one loop, held to what can be counted: every sequence over six tokens, and the model's distribution."""
 
+import collections
 import contextlib
 import itertools
 from concurrent import futures
@@ -8,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
+from scipy import stats
 
 from keras_seq import compilation, decoding, generate, kernels, layers
 from keras_seq.decoding import BOS, EOS, PAD, largest, search, stream
@@ -122,6 +124,25 @@ def test_a_wider_beam_is_never_worse_than_brute_force_allows_and_is_sorted(beams
         assert len({cut(one) for one in tokens[row]}) == beams
 
 
+@pytest.mark.parametrize("penalty", [0.0, 2.0])
+@pytest.mark.parametrize("beams", [2, 4])
+def test_a_narrow_beam_keeps_the_best_at_each_step(beams, penalty):
+    """By hand: of all that goes on from the kept ones, and of those that have ended, the likeliest are kept."""
+    mock, shifts, length = Mock(1), tuple(range(7)), 7
+    tokens, score = generate(
+        mock, source(*shifts), max_length=length, beams=beams, results=beams, length_penalty=penalty
+    )  # fmt: skip
+    for row, shift in enumerate(shifts):
+        going = [()]
+        for _ in range(length):
+            longer = [(*one, token) for one in going if EOS not in one for token in range(V)]
+            longer += [one for one in going if EOS in one]
+            going = sorted(longer, key=lambda one: -mock.log_p(shift, one))[:beams]  # noqa: B023
+        expected = by_hand(mock, shift, penalty, going)
+        assert [cut(one) for one in array(tokens)[row]] == [sequence for _, sequence in expected]
+        close(array(score)[row], np.array([value for value, _ in expected]), 1e-4)
+
+
 def test_one_beam_is_greedy_and_a_row_does_not_depend_on_its_neighbours():
     mock = Mock(1)
     together = generate(mock, source(*range(5)), max_length=L, beams=3, results=2)
@@ -174,6 +195,43 @@ def test_top_p_draws_the_fewest_tokens_that_hold_the_probability(top_p):
     order = np.argsort(-p)
     needed = int(np.searchsorted(np.cumsum(p[order]), top_p)) + 1
     np.testing.assert_array_equal(np.flatnonzero(drawn), np.sort(order[:needed]))
+
+
+def kept(p, temperature, k, top_p):
+    """The distribution that is drawn from: of p (V,) at a temperature the k likeliest, of these the nucleus."""
+    q = p ** (1 / temperature)
+    order = np.argsort(-q)
+    q[order[k or V :]] = 0
+    q /= q.sum()
+    q[order[np.searchsorted(np.cumsum(q[order]), top_p) + 1 :]] = 0
+    return q / q.sum()
+
+
+def written(mock, shift, length, options, begun=(), p=1.0):
+    """Every sequence that may be drawn, and its probability."""
+    if len(begun) == length or EOS in begun:
+        return {begun: p}
+    logs = [mock.log_p(shift, (*begun, token)) - mock.log_p(shift, begun) for token in range(V)]
+    found = {}
+    for token, share in enumerate(kept(np.exp(logs), *options)):
+        if share > 1e-9:
+            found |= written(mock, shift, length, options, (*begun, token), p * share)
+    return found
+
+
+@pytest.mark.parametrize("options", [(1.0, 0, 1.0), (0.7, 3, 1.0), (1.4, 0, 0.8), (1.3, 3, 0.9)], ids=str)
+def test_whole_sequences_follow_the_distribution(options):
+    """With temperature, top_k and top_p at once: chi-square of the counts, and nothing else is drawn."""
+    mock, count = Mock(5, sharpness=1.0), 10_007
+    temperature, k, top_p = options
+    tokens, _ = generate(mock, source(3), 3, temperature=temperature, top_k=k, top_p=top_p, results=count, seed=7)
+    drawn = collections.Counter(map(cut, array(tokens)[0]))
+    p = written(mock, 3, 3, options)
+    assert set(drawn) <= set(p)
+    often = [sequence for sequence in p if p[sequence] * count > 5]
+    counts = np.array([drawn[sequence] for sequence in often] + [count - sum(drawn[s] for s in often)])
+    expected = count * np.array([p[s] for s in often] + [1 - sum(p[s] for s in often) + 1e-9])
+    assert np.sum((counts - expected) ** 2 / expected) < stats.chi2.ppf(0.999, len(often))
 
 
 def test_a_score_is_the_probability_of_what_was_written():

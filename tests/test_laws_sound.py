@@ -81,6 +81,21 @@ def test_what_is_hidden_is_some_of_it_and_only_in_training():
     assert len({row.tobytes() for row in hidden}) > 1
 
 
+@pytest.mark.parametrize(("size", "longest"), [(7, 0.5), (20, 0.3)])
+def test_every_place_may_be_hidden_and_both_ends_alike(size, longest):
+    """As often as the middle of a place lies in a stretch whose width, and then whose begin, are drawn evenly."""
+    count = 40_009
+    hidden = array(layers.SpecAugment(1, longest, 0, seed=2)(np.ones((count, size, 1), "float32"), training=True)) == 0
+    width = (np.arange(1000) + 0.5) / 1000 * longest
+    begin = (np.arange(1000) + 0.5)[:, None] / 1000 * (1 - width)
+    place = (np.arange(size) + 0.5) / size
+    expected = [np.mean((begin <= x) & (x < begin + width)) for x in place]
+    np.testing.assert_allclose(hidden.mean(axis=(0, 2)), expected, atol=4 * (0.25 / count) ** 0.5)
+    np.testing.assert_allclose(expected, expected[::-1], atol=2e-3)
+    assert min(expected) == pytest.approx(expected[0])
+    assert expected[0] > 0.02
+
+
 # ---------- the encoder ----------
 
 

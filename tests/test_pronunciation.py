@@ -1,5 +1,6 @@
 """The pronunciation app: its pack, its error rates, and the app itself, trained, asked and exported at toy size."""
 
+import functools
 import json
 
 import numpy as np
@@ -50,6 +51,20 @@ def test_the_graphs_tokenizers_do_the_same():
 @pytest.mark.parametrize(("one", "other", "distance"), [("", "", 0), ("ab", "", 2), ("abc", "axc", 1), ("ab", "ba", 2)])
 def test_edit_distance_counts_both_ways(one, other, distance):
     assert edit_distance(one, other) == edit_distance(other, one) == distance
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_edit_distance_is_its_definition(seed):
+    @functools.cache
+    def distance(a, b):
+        if not a or not b:
+            return len(a) + len(b)
+        return min(distance(a[1:], b) + 1, distance(a, b[1:]) + 1, distance(a[1:], b[1:]) + (a[0] != b[0]))
+
+    random = np.random.default_rng(seed)
+    for _ in range(50):
+        one, other = (tuple(random.integers(0, 3, random.integers(0, 8)).tolist()) for _ in range(2))
+        assert edit_distance(one, other) == distance(one, other)
 
 
 def test_of_several_pronunciations_the_nearest_counts():

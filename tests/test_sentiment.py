@@ -168,6 +168,7 @@ def test_scores_of_classes_are_known_by_hand_and_a_class_that_is_not_there_count
 def test_scores_of_numbers_are_known_by_hand():
     wanted = {"mae": 4 / 3, "rmse": (8 / 3) ** 0.5, "r2": -1 / 3}
     assert scoring.number_scores([1, 2, 6], [1, 4, 4]) == pytest.approx(wanted)
+    assert [scoring.number_scores(found, [3, 3])["r2"] for found in ([3, 3], [3, 4])] == [1, 0]
 
 
 def test_the_temperature_is_that_of_the_least_loss():
@@ -224,6 +225,14 @@ def test_the_calibration_error_of_a_model_that_is_too_sure():
     assert calibration.expected_calibration_error(p, [0, 0, 0, 0, 1]) == pytest.approx(0.2)
     with pytest.raises(ValueError, match=r"got \(0,\) and \(0,\)"):
         calibration.expected_calibration_error([], [])
+
+
+def test_a_bin_of_the_calibration_error_has_its_upper_edge():
+    """By hand from the paper, five bins: (0.4, 0.6] has 2 of which 1 is right, (0.6, 0.8] has 2, (0.8, 1] one."""
+    sure = np.array([0.6, 0.6, 0.8, 0.7, 1.0])
+    p = np.stack([sure, 1 - sure], axis=1)
+    found = calibration.expected_calibration_error(p, [0, 1, 1, 0, 0], bins=5)
+    assert found == pytest.approx((abs(1 - 1.2) + abs(1 - 1.5) + abs(1 - 1.0)) / 5)
 
 
 @pytest.mark.parametrize("size", [1, 2, 13])

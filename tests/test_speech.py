@@ -1,6 +1,8 @@
 """The speech app hears tones and writes their names, draws when, and exports; its pack is what its card says."""
 
+import collections
 import dataclasses
+import itertools
 import json
 import wave
 
@@ -152,6 +154,29 @@ def test_batches_come_again_and_keep_their_texts():
     inputs, labels, weights = next(SoundBatches(sounds, texts, 400, written=True, shuffle=False).epoch())
     assert (inputs["target"][:, 0] == 1).all()
     np.testing.assert_array_equal(weights, labels > 0)
+
+
+class Saying:
+    """A model that says the same logits of whatever it hears."""
+
+    def __init__(self, logits):
+        self.logits = logits
+
+    def predict_on_batch(self, inputs):
+        return self.logits
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_beams_of_ctc_find_the_text_that_is_likeliest_over_all_ways_to_say_it(seed):
+    logits = 1.5 * np.random.default_rng(seed).normal(size=(7, 5, 4)).astype("float32")
+    rows = speech.tokens_of(speech.Config(model="ctc"), Saying(logits), None, beams=60)
+    p = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
+    for row, odds in zip(rows.tolist(), p):
+        total = collections.Counter()
+        for way in itertools.product(range(4), repeat=5):
+            said = tuple(token for token, _ in itertools.groupby(way) if token)
+            total[said] += np.prod(odds[np.arange(5), way])
+        assert tuple(token for token in row if token > 0) == total.most_common(1)[0][0]
 
 
 def test_error_rates_count_what_is_put_in_left_out_and_exchanged():

@@ -45,6 +45,11 @@ def test_segment_f1(expected, found, f1):
     assert segment_f1([expected], [found], ignore="-") == pytest.approx(f1)
 
 
+def test_a_segment_is_compared_with_the_one_it_overlaps_most_taken_or_not():
+    """The second found one lies mostly in the first expected one, which the first has taken: 4 / 10 against 1 / 8."""
+    assert segment_f1(["aaaaaaaa-aaa"], ["aaa-aaaaaa--"], 0.1, "-") == pytest.approx(2 / 4)
+
+
 def test_segments_are_counted_over_all_clips():
     assert segment_f1(["aa", "bb"], ["aa", "cc"]) == pytest.approx(2 * 1 / 4)
 

@@ -55,7 +55,8 @@ def ctc_loss(labels, logits):
     """-log of the sum of p over all ways to say the labels, divided by how many there are: float32 (B,).
 
     A way has a token or the blank at each moment; what is the same at neighbouring moments is said once, and blanks are
-    left out. Labels that the moments have no room for have a loss of hundreds, divided likewise, and teach nothing.
+    left out. Labels that the moments have no room for have a loss of hundreds, divided likewise, and teach nothing. The
+    moments of padding count as room: labels that fit with those alone cost `SURE` for each that lands there, and teach.
 
     Args:
         labels: integers (B, U), 0 after the end.

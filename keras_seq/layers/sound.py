@@ -21,9 +21,10 @@ EDGE = 0.1  # seconds of silence on both sides, so that the shortest sound has a
 class LogMel(Saved):
     """The logarithm of the energy in bands of frequency, frame by frame: y_t = log(M |F (w x_t)|^2).
 
-    w is Hann's window, F the Fourier transform as a matrix product, M triangles that are evenly wide on the mel scale.
-    The matrices are made when the layer runs, of nothing that is stored: an exported file holds none of them, and none
-    is rounded to int8, which would drown what is quiet.
+    w is Hann's window at the middle of each sample, F the Fourier transform as a matrix product, M triangles of height
+    1 that are evenly wide on HTK's mel scale; the first frame begins with the first sample. The matrices are made when
+    the layer runs, of nothing that is stored: an exported file holds none of them, and none is rounded to int8, which
+    would drown what is quiet.
 
     Args:
         bands: M, from 0 to half the rate.
@@ -166,7 +167,7 @@ class SpecAugment(Layer):
     def stretches(self, batch, size, longest):
         """True where something is hidden: bool (B, size)."""
         drawn = keras.random.uniform((2, batch, self.count, 1), seed=self.random)
-        place = ops.cast(masks.positions(size), "float32") / ops.cast(size, "float32")
+        place = (ops.cast(masks.positions(size), "float32") + 0.5) / ops.cast(size, "float32")  # their middles
         width = drawn[0] * longest
         begin = drawn[1] * (1 - width)
         return ops.any(ops.logical_and(place >= begin, place < begin + width), axis=1)

@@ -42,7 +42,7 @@ def expected_calibration_error(p, labels, bins=BINS):
     if p.ndim != 2 or labels.shape != p.shape[:1] or not len(p):
         raise ValueError(f"expected p of shape (n, C) and n labels, n > 0, got {p.shape} and {labels.shape}")
     sure, right = p.max(axis=1), p.argmax(axis=1) == labels
-    which = np.minimum((sure * bins).astype(int), bins - 1)
+    which = np.searchsorted(np.linspace(0, 1, bins + 1)[1:-1], sure)  # a bin has its upper edge
     gaps = [abs(np.sum(right[which == b]) - np.sum(sure[which == b])) for b in range(bins)]
     return float(np.sum(gaps) / len(p))
 

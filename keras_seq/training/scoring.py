@@ -38,13 +38,16 @@ def class_scores(p, labels):
 def number_scores(values, labels):
     """Mean error, its root mean square, and R2, the share of the variance that is told.
 
+    Of labels without variance it is 1 where all values are right, else 0.
+
     Example:
         >>> number_scores([1.0, 2.0], [1.0, 4.0])
         {'mae': 1.0, 'rmse': 1.4142135623730951, 'r2': 0.1111111111111111}
     """
     wrong = np.asarray(values, "float64") - np.asarray(labels)
-    told = 1 - np.mean(wrong**2) / max(np.var(labels), 1e-12)
-    return {"mae": float(np.mean(np.abs(wrong))), "rmse": float(np.mean(wrong**2) ** 0.5), "r2": float(told)}
+    square, variance = np.mean(wrong**2), np.var(labels)
+    told = 1 - square / variance if variance else square == 0
+    return {"mae": float(np.mean(np.abs(wrong))), "rmse": float(square**0.5), "r2": float(told)}
 
 
 def series_scores(found, truth, seen, deviation):
