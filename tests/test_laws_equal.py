@@ -178,7 +178,7 @@ every_form = pytest.mark.parametrize(("norm_first", "activation"), [(True, "relu
 @every_form
 @pytest.mark.parametrize("causal", [False, True])
 def test_block_equals_the_encoder_layer_of_torch(norm_first, activation, causal):
-    import torch
+    torch = pytest.importorskip("torch")
 
     options = {"dropout": 0.0, "activation": activation, "batch_first": True, "norm_first": norm_first}
     theirs, weights = shaken(torch.nn.TransformerEncoderLayer(D, N, F, **options))
@@ -194,7 +194,7 @@ def test_block_equals_the_encoder_layer_of_torch(norm_first, activation, causal)
 
 @every_form
 def test_cross_block_equals_the_decoder_layer_of_torch(norm_first, activation):
-    import torch
+    torch = pytest.importorskip("torch")
 
     options = {"dropout": 0.0, "activation": activation, "batch_first": True, "norm_first": norm_first}
     theirs, weights = shaken(torch.nn.TransformerDecoderLayer(D, N, F, **options))
