@@ -47,7 +47,7 @@ class Config:
     time: float = 0.04  # the longest of them, as a share of the time: longer ones hide whole letters
     band: float = 0.25  # and of the bands
     tempo: float = 0.1  # share by which training sounds run faster or slower, at most
-    join: float | None = None  # share of the training sounds after which another is said (none: half of the prompts, of which many are one word)
+    join: float | None = None  # share of the training sounds after which another is said (auto: half of the prompts, of which many are one word)
     longest: float = 12.0  # seconds: longer sounds are left out of training, and cut where it is quiet when they are to be read
     batch_seconds: float = 24.0  # of sound in a step: few, so that there are many steps
     learning_rate: float = 2e-3  # at the end of the warm-up; it then falls along a cosine to nearly 0

@@ -85,7 +85,7 @@ class Run:
     patience: int = 3  # epochs without a better validation before training stops (0: never stops early)
     keep: Literal["best", "last"] = "best"  # weights of the best epoch in validation, or of the last
     seed: int = 0  # the same seed gives the same run on one machine
-    mixed_precision: bool | None = None  # train in bfloat16, weights in float32 (none: where the hardware is fast)
+    mixed_precision: bool | None = None  # train in bfloat16, weights in float32 (auto: where the hardware is fast)
 
     def __post_init__(self):
         at_least(1, self, "epochs")
