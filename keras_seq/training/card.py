@@ -34,6 +34,7 @@ On {test} held-out test examples{note}:
 from {module} import APP
 
 trained = APP.load("{folder}")  # .config, .model (a keras.Model in float32) and .assets
+print(trained.predict(["..."]))  # as the command `predict`; its flags are keywords
 ```
 
 ## Settings
