@@ -94,7 +94,7 @@ class LiteRTRunner(LiteRTFile):
     """Runs a .tflite that writes text.
 
     Example:
-        >>> runner = LiteRTRunner("saved_models/translation/export/model_int8.tflite")
+        >>> runner = LiteRTRunner("saved_models/translation/model_int8.tflite")
         >>> runner(["Open the file."])
         ['Ouvrez le fichier.']
     """
@@ -145,7 +145,7 @@ class LiteRTPredictor(LiteRTFile):
     """Runs a .tflite that predicts: items or texts to named outputs.
 
     Example:
-        >>> LiteRTPredictor("saved_models/sentiment/export/model_int8.tflite")(["A moving film."])
+        >>> LiteRTPredictor("saved_models/sentiment/model_int8.tflite")(["A moving film."])
         [{'probabilities': array([0.02, 0.98], dtype=float32)}]
     """
 
