@@ -220,8 +220,8 @@ With the numbers of INPUTS row by row:
 - Python, [hosts/python](hosts/python): `Model("FILE").run("SIGNATURE", PYTHON)["OUTPUT"]`"""
 
 CHECK = """\
-`golden.json` holds what each file answers to a few inputs, of texts odd ones too: nothing, emoji, Chinese, too much. Run
-them on your device once; `python hosts/python/host.py --check` does it here and is easy to translate. `report.md` says
+`golden.json` holds what each file answers to a few inputs, of texts odd ones too: nothing, emoji, Chinese, too much.
+Run them on your device once; `python hosts/python/host.py --check` does it here and is easy to translate. `report.md` says
 how near each file is to the trained model, how large and how fast it is.
 
     TENSOR  {"dtype": "int32", "shape": [1, 512], "data": [79, 112]}   row by row; zeros at the end are left out
