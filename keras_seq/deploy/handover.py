@@ -221,8 +221,8 @@ With the numbers of INPUTS row by row:
 
 CHECK = """\
 `golden.json` holds what each file answers to a few inputs, of texts odd ones too: nothing, emoji, Chinese, too much.
-Run them on your device once; `python hosts/python/host.py --check` does it here and is easy to translate. `report.md` says
-how near each file is to the trained model, how large and how fast it is.
+Run them on your device once; `python hosts/python/host.py --check` does it here and is easy to translate. `report.md`
+says how near each file is to the trained model, how large and how fast it is.
 
     TENSOR  {"dtype": "int32", "shape": [1, 512], "data": [79, 112]}   row by row; zeros at the end are left out
             {..., "data": [...], "repeat": true}                       data again and again until the shape is full
