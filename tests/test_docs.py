@@ -68,7 +68,6 @@ def test_every_section_is_found_from_the_table_at_the_top():
     assert not [name for name in SECTIONS if f"(#{name.lower()})" not in top]
 
 
-@pytest.mark.tensorflow
 def test_the_list_of_public_names_is_that_of_the_package():
     page = runpy.run_path(str(DOCS / "api.py"))["page"]()
     assert PAGES["api.md"] == page, "run `python docs/api.py`"

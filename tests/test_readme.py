@@ -1,4 +1,4 @@
-"""README.md and docs/apps.md do what they say: commands and examples run, at a tiny size, in a copy of the checkout."""
+"""The README does what it says: its commands and examples run, at a tiny size, in a copy of the checkout."""
 
 import os
 import re
@@ -34,9 +34,9 @@ TINY = {  # flags that make a command quick, by app and command
 }
 
 
-def blocks(language: str, text: str = README) -> list[str]:
-    """Returns the contents of a page's code blocks in one language."""
-    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+def blocks(language: str) -> list[str]:
+    """Returns the contents of the README's code blocks in one language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 
 
 def commands() -> list[str]:
@@ -113,25 +113,10 @@ def runs_and_prints(code, checkout):
 
 
 def translator(checkout):
-    """Trains one, unless the commands of the page have."""
+    """Trains one, unless the commands of a page have."""
     if not (checkout / "saved_models" / "translation" / "config.json").exists():
         command = "python -m apps.translation train"
         run(["bash", "-c", tiny(command)], checkout)
-
-
-def test_the_page_about_the_apps_runs_from_its_first_line_to_its_last(checkout):
-    """Its commands on the model in `try`, and its examples; test_docs has the other commands parsed."""
-    text = (ROOT / "docs" / "apps.md").read_text(encoding="utf-8")
-    (checkout / "mine.tsv").write_text(pairs(), encoding="utf-8")
-    small = {"train": "--members 1 --dim 8 --units 8 --buckets 50"}
-    translator(checkout)
-    for language, block in re.findall(r"^```(sh|python)\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
-        if language == "python":
-            assert runs_and_prints(block, checkout).strip()
-        for line in block.splitlines() if language == "sh" else []:
-            if match := re.search(r"apps\.sentiment (\w+) .*--output try", line):
-                flags = "" if "--resume" in line else small.get(match[1], "")
-                assert run(["bash", "-c", f"{line} {flags}"], checkout).strip()
 
 
 def test_every_code_block_is_run_or_is_a_picture():
