@@ -234,3 +234,19 @@ def test_a_page_is_filled_between_its_markers():
     assert page.shown(3.21e-21, ".0e") == "3 · 10⁻²¹"
     with pytest.raises(KeyError):
         page.fill(text, {"x": {"t": []}})
+
+
+def test_the_sample_tables_are_read_as_the_page_says(tmp_path):
+    from keras_seq import data
+
+    (block,) = re.findall(r"^```\n(# .*?)^```", PAGES["apps.md"], re.MULTILINE | re.DOTALL)
+    for part in block.split("\n\n"):
+        head, _, text = part.partition("\n")
+        path = tmp_path / re.match(r"# ([\w./]+\w)", head)[1]
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text.strip() + "\n", encoding="utf-8")
+    assert data.read_rows(tmp_path / "reviews.csv", ["text", "stars"]) == [("A charming film, if a bit long.", "4")]
+    assert data.read_tagged(tmp_path / "names.bio")[0].tags == ["B-person", "I-person", "O"]
+    assert data.read_spoken(tmp_path / "recordings")[0].text == "the conference is now muted"
+    assert data.read_clips(tmp_path / "clips")[0].spans == [(0.4, 1.2, "opens")]
+    assert data.read_series(tmp_path / "load.csv").values.tolist() == [[101.3, 4.0]]
