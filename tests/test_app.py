@@ -96,6 +96,7 @@ def test_the_model_card_tells_the_results_and_names_only_files_that_exist(traine
 
     card = (trained / "README.md").read_text(encoding="utf-8")
     assert "Tells whether the first number of a row returns" in card
+    assert ":\n4 epochs, 24 steps, " in card
     assert "The rows are random numbers." in card
     assert f"accuracy  {metrics(trained)['test']['accuracy']:.4g}" in card
     assert "96 rows for training" in card

@@ -195,6 +195,10 @@ def test_exported_files_answer_texts_alone(example, there, capsys):
     assert "--exported" not in capsys.readouterr().out
 
 
+def test_one_is_told_from_many():
+    assert [cli.counted(n, "epoch") for n in (0, 1, 1200)] == ["0 epochs", "1 epoch", "1,200 epochs"]
+
+
 def test_no_command_prints_the_help():
     code, out, _, slow = stop()
     assert (code, slow) == (0, [])

@@ -5,7 +5,7 @@ CARD = """# {name}: a trained model
 {summary}
 
 Trained on {date} with `{command} train{flags}{output}`, seed {seed}:
-{epochs} epochs, {steps} steps, {minutes} minutes ({cpu} CPU minutes); the weights are those of epoch {kept_epoch}.
+{epochs}, {steps}, {minutes} minutes ({cpu} CPU minutes); the weights are those of epoch {kept_epoch}.
 {weights} weights.
 
 ## Data
