@@ -97,8 +97,8 @@ def announce(app, folder: Path) -> None:
     with contextlib.suppress(UserError):  # none, a damaged one, or one of another app
         epoch = checkpoint_note(app, folder)["state"]["epoch"]
         return print(
-            f"{folder} holds a run of {cli.counted(epoch, 'epoch')}: its files are replaced when the first epoch of this "
-            f"one is done; `{app.command} train --resume{app.flag(folder)}` goes on with it instead"
+            f"{folder} holds a run of {cli.counted(epoch, 'epoch')}: its files are replaced when the first epoch of "
+            f"this one is done; `{app.command} train --resume{app.flag(folder)}` goes on with it instead"
         )
     if (folder / "config.json").exists():
         print(f"{folder} holds a trained model: its files are replaced when the first epoch of this run is done")
