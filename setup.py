@@ -23,7 +23,7 @@ REQUIRES = [
 ]
 
 EXTRAS = {
-    "quantize": ["ai-edge-quantizer>=0.8; platform_system != 'Windows'"],  # int4 and float16 recipes
+    "quantize": ["ai-edge-quantizer>=0.8; platform_system != 'Windows'"],  # int4
     "datasets": ["tensorflow-datasets>=4.9"],
     "jax": ["jax>=0.6"],
     "torch": ["torch>=2.6"],

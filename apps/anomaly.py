@@ -243,7 +243,7 @@ def judge(config, model):
 
 
 def predict(config, model, assets, texts, pictures="anomalies"):
-    """For each file its runs of flagged rows, `first last highest score` with a line each, or `nothing`."""
+    """For each file its runs of flagged rows as lines of CSV: the first, the last, the highest score."""
     import sys
     from pathlib import Path
 

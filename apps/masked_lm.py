@@ -298,7 +298,7 @@ def hidden_items(config, assets, examples, length):
 
 APP = App(
     "masked_lm", Config, data, model, predict, evaluate, preview, export,
-    predict_options=Predict, export_options=Export,
+    predict_options=Predict, export_options=Export, exported_reads=False,  # the file reads ids
     about="Brown: W. N. Francis and H. Kucera, American English of 1961; redistribution permitted, NLTK's index says for "
           "non-commercial use.",
 )  # fmt: skip

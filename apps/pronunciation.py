@@ -35,7 +35,7 @@ class Config:
     attention: Literal["additive", "dot"] = "additive"  # of the LSTM
     position: Literal["sinusoidal", "learned", "rotary", "relative", "relative_bias", "alibi"] = "rotary"  # of the Transformer
     dim: int = 128  # width of every layer
-    layers: int | None = None  # of the encoder and of the decoder (none: 3 of the Transformer, 1 of the LSTM)
+    layers: int | None = None  # of the encoder and of the decoder (auto: 3 of the Transformer, 1 of the LSTM)
     heads: int = 4  # of each attention of the Transformer
     mlp_dim: int = 512  # width inside its feed-forward: four times dim, as usual
     units: int = 320  # of each layer of the LSTM

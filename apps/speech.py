@@ -47,7 +47,7 @@ class Config:
     time: float = 0.04  # the longest of them, as a share of the time: longer ones hide whole letters
     band: float = 0.25  # and of the bands
     tempo: float = 0.1  # share by which training sounds run faster or slower, at most
-    join: float | None = None  # share of the training sounds after which another is said (none: half of the prompts, of which many are one word)
+    join: float | None = None  # share of the training sounds after which another is said (auto: half of the prompts, of which many are one word)
     longest: float = 12.0  # seconds: longer sounds are left out of training, and cut where it is quiet when they are to be read
     batch_seconds: float = 24.0  # of sound in a step: few, so that there are many steps
     learning_rate: float = 2e-3  # at the end of the warm-up; it then falls along a cosine to nearly 0
@@ -91,6 +91,9 @@ class Export(ExportOptions):
 # --- data -----------------------------------------------------------------------------------------------------------
 
 
+USES = {"train": "train on", "valid": "validate on"}
+
+
 def data(config):
     """Batches of sounds, and the tokens of the training texts."""
     from keras_seq.data import SoundBatches
@@ -107,6 +110,10 @@ def data(config):
         fits = [i for i, (sound, ids) in enumerate(zip(heard, texts))
                 if ids and len(sound) <= most and fits_into(ids, int(encoder.steps(len(sound)) / (1 + config.tempo)))
                 and len(ids) < config.max_length]  # fmt: skip
+        if not fits:
+            raise ValueError(f"expected sounds of at most --longest {config.longest:g} seconds, and of {10 * config.moment} ms for "
+                             f"each of the {kind} said in them, got none such of {len(heard)} to {USES[part]}: raise "
+                             "--longest, take a smaller --moment, or look at texts and sounds")
         kept[part] = [heard[i] for i in fits], [texts[i] for i in fits]
     join = (0.0 if config.data else 0.5) if config.join is None else config.join
     batches = SoundBatches(*kept["train"], average, written, config.tempo, join, most)

@@ -61,7 +61,7 @@ class Config:
 
 @dataclasses.dataclass(frozen=True)
 class Predict:
-    aligned: bool | None = None  # each tag below its word, instead of word/tag on a line (none: on a terminal)
+    aligned: bool | None = None  # each tag below its word, instead of word/tag on a line (auto: on a terminal)
     split: bool = True  # cut marks and endings off words; off: words stand between spaces
 
 

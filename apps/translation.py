@@ -38,7 +38,7 @@ class Config:
     label_smoothing: float = 0.1  # keeps the model from being too sure, as in the Transformer paper
     clip: float = 1.0  # norm of the gradient, at most
     max_length: int = 128  # tokens of a sentence; longer pairs are left out of training
-    test: int = 1000  # distinct sentences held out of your own data for the test, and as many for validation, 2,000 at most; the pack has its own
+    test: int = 1000  # distinct sentences held out of your own data for the test, and as many for validation, 2,000 at most; a tenth of all at most; the pack has its own
     epochs: int = 9  # passes over the training data; the schedule ends with the last
     patience: int = 4  # epochs without a better validation loss before training stops
 

@@ -38,7 +38,7 @@ class Config:
     heads: int = 4  # of the Transformer
     mlp_dim: int = 512  # inside its feed-forward
     dropout: float = 0.3  # clips are few
-    flip: bool | None = None  # mirror half of the training clips: good for lips, not for digits (none: for your own data)
+    flip: bool | None = None  # mirror half of the training clips: good for lips, not for digits (auto: for your own data)
     shift: float = 0.06  # share of the picture by which training clips move, at most
     light: float = 0.2  # by which brightness and contrast change
     stretch: float = 0.1  # share by which time runs faster or slower; the labels follow

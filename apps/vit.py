@@ -24,7 +24,7 @@ from keras_seq.app import App, Data, ExportOptions, Preview, above_zero, at_leas
 class Config:
     data: str = ""  # a folder with a folder of pictures (PNG, JPEG, WebP, GIF, BMP, TIFF) for each class, perhaps in train, val and test; or with IDX files; default: Fashion-MNIST
     size: int = 28  # height and width of a picture, in pixels; a multiple of --patch
-    grey: bool | None = None  # see brightness only, no colours (none: where no training picture has colours)
+    grey: bool | None = None  # see brightness only, no colours (auto: where no training picture has colours)
     patch: int = 4  # height and width of a patch
     stem: Literal["convolutions", "none"] = "convolutions"  # what sees the picture before it is cut; none: the paper's, which learns more slowly
     position: Literal["learned", "sinusoidal", "flat", "none"] = "learned"  # of a patch: learned or sinusoidal, of row and column; flat: learned, one for each patch

@@ -19,7 +19,8 @@ import tempfile
 
 import numpy as np
 
-from keras_seq.app.pretrained import SIZES, flag
+from keras_seq.app.cli import as_option
+from keras_seq.app.pretrained import SIZES
 
 APPS = {  # what is measured of each, and where it stands in metrics.json
     "tagging": ("accuracy of Brown's coarse tags", lambda test: test["by"]["this model"]["accuracy"]),
@@ -33,7 +34,7 @@ OWN = {"tagging": [], "sentiment": ["--members", "1", "--buckets", "0"]}
 def conditions(pretrained):
     """{what is compared: its flags}."""
     config = json.loads((pathlib.Path(pretrained) / "config.json").read_text(encoding="utf-8"))["config"]
-    sizes = [part for name in SIZES[config["model"]] for part in (flag(name), str(config[name]))]
+    sizes = [part for name in SIZES[config["model"]] for part in (as_option(name), str(config[name]))]
     return {"default": [], "same sizes": sizes, "pretrained": [*sizes, "--pretrained", str(pretrained)]}
 
 

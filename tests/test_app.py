@@ -96,6 +96,7 @@ def test_the_model_card_tells_the_results_and_names_only_files_that_exist(traine
 
     card = (trained / "README.md").read_text(encoding="utf-8")
     assert "Tells whether the first number of a row returns" in card
+    assert ":\n4 epochs, 24 steps, " in card
     assert "The rows are random numbers." in card
     assert f"accuracy  {metrics(trained)['test']['accuracy']:.4g}" in card
     assert "96 rows for training" in card
@@ -687,6 +688,42 @@ def test_export_writes_the_files_and_the_report(copy, capsys):
     assert json.loads((copy / "report.json").read_text())["examples"] == 32
     assert not list(copy.glob(".*"))
     assert "toy.bin" in capsys.readouterr().out
+
+
+def test_a_loaded_model_answers_as_the_command_does(trained, capsys):
+    assert predict(trained, *ROWS, "--both") == 0
+    printed = capsys.readouterr().out.splitlines()
+    loaded = APP.load(trained)
+    assert ["\t".join(row) for row in loaded.predict(ROWS, both=True)] == printed
+    assert loaded.predict(["", *ROWS]) == ["", *(line.partition("\t")[0] for line in printed)]
+    assert dataclasses.replace(APP, batch=1).load(trained).predict(iter(ROWS)) == loaded.predict(ROWS)
+    with pytest.raises(UserError, match="expected 7 numbers"):
+        loaded.predict(["1 2"])
+    with pytest.raises(TypeError, match="beam"):
+        loaded.predict(ROWS, beam=3)
+    bare = dataclasses.replace(APP, predict_options=None).load(trained)
+    assert bare.predict(ROWS) == loaded.predict(ROWS)
+
+
+def test_a_loaded_model_that_was_changed_is_saved_for_the_commands(trained, tmp_path, capsys):
+    loaded, folder = APP.load(trained), tmp_path / "new"
+    for variable in loaded.model.trainable_variables:
+        variable.assign(variable * 0.5)
+    loaded.save(folder)
+    assert {path.name for path in folder.iterdir()} == {
+        "config.json", "model.weights.h5", "labels.json", "note.bin", "test.json",
+    }  # fmt: skip
+    assert_same(weights(folder), [0.5 * each for each in weights(trained)])
+    assert APP.run(["evaluate", "--output", str(folder)]) == 0
+    assert "accuracy" in capsys.readouterr().out
+    shutil.copy2(trained / "checkpoint.npz", folder)
+    (folder / "report.json").write_text("{}")  # of an export
+    APP.load(folder).save(folder)
+    assert {path.name for path in folder.iterdir()} == {
+        "config.json", "model.weights.h5", "labels.json", "note.bin", "test.json",
+    }  # fmt: skip
+    with store.alone(folder), pytest.raises(UserError, match="no other program"):
+        loaded.save(folder)
 
 
 def test_an_exported_file_that_is_not_there_cannot_answer(copy, capsys):

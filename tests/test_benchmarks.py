@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import _race
+from benchmarks.__main__ import benchmarks
 from tests.browser import chromium, needs_chromium, serving
 
 ROOT = Path(__file__).parents[1]
@@ -18,6 +19,19 @@ pytestmark = pytest.mark.tensorflow
 TOY = {"vocab_size": 23, "dim": 8, "dropout": 0.1}
 TRANSFORMER = {**TOY, "num_heads": 2, "num_layers": 1, "mlp_dim": 16}
 RECURRENT = {**TOY, "units": 8, "attention": "dot"}
+
+
+# ---------- all ----------
+
+
+@pytest.mark.parametrize("name", benchmarks())
+def test_every_benchmark_that_is_listed_can_be_imported(name):
+    try:
+        importlib.import_module(f"benchmarks.{name}")
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] in ("apps", "benchmarks", "keras_seq"):
+            raise
+        pytest.skip(f"{error.name} is not installed")
 
 
 # ---------- the race ----------

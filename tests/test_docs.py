@@ -1,11 +1,14 @@
 """The pages under docs/: their examples run, their pictures, links and numbers are those of the code."""
 
 import contextlib
+import functools
 import importlib
 import inspect
 import io
 import json
 import re
+import runpy
+import shlex
 import types
 from pathlib import Path
 
@@ -60,15 +63,117 @@ def test_every_section_is_of_something_public():
     assert set(SECTIONS) <= set(PUBLIC)
 
 
-@pytest.mark.parametrize("name", PAGES)
-def test_every_link_leads_somewhere(name):
-    text = PAGES[name]
-    titles = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
-    anchors = {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+def test_every_section_is_found_from_the_table_at_the_top():
+    top = LAYERS.partition("\n## ")[0]
+    assert not [name for name in SECTIONS if f"(#{name.lower()})" not in top]
+
+
+def test_the_list_of_public_names_is_that_of_the_package():
+    page = runpy.run_path(str(DOCS / "api.py"))["page"]()
+    assert PAGES["api.md"] == page, "run `python docs/api.py`"
+    assert "|  |" not in page  # each has a docstring
+
+
+MARKDOWN = sorted(path for place in ("*.md", "docs/*.md", "apps/data/*/*.md") for path in ROOT.glob(place))
+
+
+def anchors(path):
+    titles = re.findall(r"^#+ (.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("path", MARKDOWN, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_link_leads_somewhere(path):
+    text = re.sub(r"`[^`\n]*`", "", path.read_text(encoding="utf-8"))
     for target in re.findall(r"\]\((?!https?:)([^)\s]+)\)", text):
-        path, _, anchor = target.partition("#")
-        assert not path or (DOCS / path).exists(), target
-        assert path or anchor in anchors, target
+        name, _, anchor = target.partition("#")
+        there = path.parent / name if name else path
+        assert there.exists(), target
+        assert not anchor or anchor in anchors(there), target
+
+
+# ---------- commands ----------
+
+RECIPES = {path.stem: path for path in sorted((ROOT / "apps").glob("*.py")) if not path.stem.startswith("_")}
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+TEXTS = {**PAGES, "README.md": README, **{path.name: path.read_text(encoding="utf-8") for path in RECIPES.values()}}
+
+
+def recipe(name):
+    return importlib.import_module(f"apps.{name}").APP
+
+
+def commands(text):
+    """[(app, arguments)] of the command lines in a text; a backslash goes on with a line, a comment ends it."""
+    line = r"python -m apps\.(\w+) ((?:train|predict|evaluate|export|demo)\b[^`\n]*)"
+    return [(app, shlex.split(rest, comments=True)) for app, rest in re.findall(line, text.replace("\\\n", " "))]
+
+
+@pytest.mark.parametrize("name", [name for name in TEXTS if commands(TEXTS[name])])
+def test_every_command_line_is_one_that_the_app_knows(name):
+    from keras_seq.app.commands import parser
+
+    for app, arguments in commands(TEXTS[name]):
+        parser(recipe(app)).parse(arguments)  # exits for a flag or a value that there is not
+
+
+def flags(text):
+    return set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", text))
+
+
+@functools.cache
+def known_flags(app):
+    """The flags of all commands of an app."""
+    from keras_seq.app.commands import COMMANDS, parser
+
+    out = io.StringIO()
+    for name in COMMANDS:
+        with contextlib.redirect_stdout(out), pytest.raises(SystemExit):
+            parser(recipe(app)).parse([name, "--help"])
+    return flags(out.getvalue())
+
+
+def test_every_flag_that_a_page_or_an_app_names_exists():
+    known = {app: known_flags(app) for app in RECIPES}
+    others = {"--help", "--check", "--signature", "--backend", "--logdir"}  # of the hosts, pytest and TensorBoard
+    every = set().union(*known.values(), others)
+    pages = {name: flags(TEXTS[name]) - every for name in ("README.md", "apps.md", "mobile.md", "series.md")}
+    assert not any(pages.values()), pages
+    for app in RECIPES:  # an app's file tells of its own and, as examples, of those that go on from it
+        assert not flags(recipe(app).doc) - known[app] - known["tagging"], app
+
+
+def test_the_rows_of_the_tables_name_flags_of_their_app():
+    """A row belongs to the app in its first or second cell, or to that of the row above."""
+    app = None
+    for row in re.findall(r"^\| .*$", README.partition("## All apps")[2], re.MULTILINE):
+        cells = [cell.strip() for cell in row.strip("|").split("|")]
+        app = next((cell for cell in cells[:2] if cell in RECIPES), app)
+        assert app is None or not flags(row) - known_flags(app) or "benchmarks" in row, row
+
+
+def test_the_flags_beside_pretrained_are_the_sizes_of_masked_lm():
+    from keras_seq.app.cli import given
+    from keras_seq.app.commands import parser
+    from keras_seq.app.pretrained import SIZES
+
+    theirs, count = recipe("masked_lm").Config(), 0
+    for text in TEXTS.values():
+        for app, arguments in commands(text):
+            if "--pretrained" in arguments:
+                chosen = recipe(app).Config(**given(parser(recipe(app)).parse(arguments), recipe(app).Config))
+                assert {name: getattr(chosen, name) for name in SIZES[theirs.model]} == {
+                    name: getattr(theirs, name) for name in SIZES[theirs.model]
+                }
+                count += 1
+    assert count >= 3
+
+
+@pytest.mark.parametrize("title", ["what it takes", "held out"])
+def test_the_tables_of_the_apps_have_all_of_them(title):
+    (head,) = [line for line in PAGES["apps.md"].splitlines() if line.startswith("| app |") and title in line]
+    rows = PAGES["apps.md"].partition(head)[2].partition("\n\n")[0]
+    assert sorted(re.findall(r"^\| (\w+) \|", rows, re.MULTILINE)) == sorted(RECIPES)
 
 
 def test_the_code_that_a_section_names_is_in_the_file_it_names():
@@ -129,3 +234,19 @@ def test_a_page_is_filled_between_its_markers():
     assert page.shown(3.21e-21, ".0e") == "3 · 10⁻²¹"
     with pytest.raises(KeyError):
         page.fill(text, {"x": {"t": []}})
+
+
+def test_the_sample_tables_are_read_as_the_page_says(tmp_path):
+    from keras_seq import data
+
+    (block,) = re.findall(r"^```\n(# .*?)^```", PAGES["apps.md"], re.MULTILINE | re.DOTALL)
+    for part in block.split("\n\n"):
+        head, _, text = part.partition("\n")
+        path = tmp_path / re.match(r"# ([\w./]+\w)", head)[1]
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text.strip() + "\n", encoding="utf-8")
+    assert data.read_rows(tmp_path / "reviews.csv", ["text", "stars"]) == [("A charming film, if a bit long.", "4")]
+    assert data.read_tagged(tmp_path / "names.bio")[0].tags == ["B-person", "I-person", "O"]
+    assert data.read_spoken(tmp_path / "recordings")[0].text == "the conference is now muted"
+    assert data.read_clips(tmp_path / "clips")[0].spans == [(0.4, 1.2, "opens")]
+    assert data.read_series(tmp_path / "load.csv").values.tolist() == [[101.3, 4.0]]

@@ -35,7 +35,7 @@ def hour(i):
 def test_a_table_is_read_with_what_is_missing(tmp_path):
     path = table(tmp_path / "a.csv", [(hour(0), 1, 5), (hour(1), "", "nan"), (hour(3), "2.5", 7)])
     series = read_series(path)
-    assert (series.names, series.step) == (["load", "price"], 5400.0)
+    assert (series.names, series.step) == (["load", "price"], 3600.0)
     assert np.isnan(series.values).tolist() == [[False, False], [True, True], [False, False]]
     assert stamp(series.time[2]) == "2024-01-01 03:00"
     assert read_series(path, ["price"]).values[0] == 5

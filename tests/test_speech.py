@@ -103,6 +103,17 @@ def test_what_is_missing_is_told(tmp_path):
         read_spoken(tmp_path)
 
 
+def test_sounds_that_are_all_left_out_are_told(tmp_path):
+    from apps import speech
+
+    for i in range(8):
+        save(tmp_path / f"{i}.wav", tone(300, 0.3))
+    rows = "".join(f"{i}.wav,far too many letters for a third of a second\n" for i in range(8))
+    (tmp_path / "metadata.csv").write_text(f"path,text\n{rows}")
+    with pytest.raises(ValueError, match="40 ms for each of the letters .* none such of 5 to train on"):
+        speech.data(speech.Config(data=str(tmp_path)))
+
+
 def test_the_official_test_is_kept_and_the_rest_held_out_by_name():
     rows = [speech_row(i) for i in range(100)]
     parts = split_spoken(rows)

@@ -11,7 +11,7 @@ import re
 
 from apps.data import debian, packages
 
-ABOUT = "440 spoken prompts with their texts, 25 minutes of one voice, CC BY-SA 3.0"
+ABOUT = "540 spoken prompts with their texts, 24 minutes of one voice, CC BY-SA 3.0"
 FOLDER = pathlib.Path(__file__).parent / "speech"
 VERSION = "1.6.1-1"
 SOUNDS, TEXTS = "asterisk-core-sounds-en-wav", "asterisk-core-sounds-en"

@@ -85,7 +85,7 @@ class Run:
     patience: int = 3  # epochs without a better validation before training stops (0: never stops early)
     keep: Literal["best", "last"] = "best"  # weights of the best epoch in validation, or of the last
     seed: int = 0  # the same seed gives the same run on one machine
-    mixed_precision: bool | None = None  # train in bfloat16, weights in float32 (none: where the hardware is fast)
+    mixed_precision: bool | None = None  # train in bfloat16, weights in float32 (auto: where the hardware is fast)
 
     def __post_init__(self):
         at_least(1, self, "epochs")
@@ -94,12 +94,51 @@ class Run:
 
 @dataclasses.dataclass
 class Trained:
-    """A trained model, loaded: its config, the keras.Model in float32, its assets and the folder it came from."""
+    """A trained model, loaded: its config, the keras.Model in float32, its assets, the folder it came from, its App.
+
+    Example:
+
+        trained = APP.load()
+        trained.predict(["Open the file."], beams=1)
+    """
 
     config: object
     model: object
     assets: dict
     folder: Path
+    app: "App | None" = None
+
+    def predict(self, texts: collections.abc.Iterable[str], **options) -> list:
+        """Returns a result for each text, as the command `predict` makes them; options are its flags: `beams=1`.
+
+        Raises:
+            UserError: for what the command refuses.
+            TypeError: for an option that it does not have.
+        """
+        from keras_seq.app.commands import answered
+
+        chosen = self.app.predict_options
+        with one_line_errors():
+            return answered(self, list(texts), chosen(**options) if chosen or options else None)
+
+    def save(self, folder: str | Path) -> None:
+        """Writes the model as it is now into a folder, which every command then takes as `--output`.
+
+        What told of earlier weights there (scores, pictures, exported files, a run to resume) goes or counts no more.
+
+        Raises:
+            UserError: when another program writes into the folder.
+        """
+        from keras_seq.app.train import STALE
+        from keras_seq.training.checkpoint import CHECKPOINT, WEIGHTS, write_weights
+
+        kept = ["config.json", *asset_files(self.assets)[0].values(), "test.json"]
+        files = {name: (self.folder / name).read_bytes() for name in kept if (self.folder / name).exists()}
+        files[WEIGHTS] = lambda path: write_weights(path, self.model)
+        with one_line_errors():
+            store.writable(Path(folder))
+            with store.alone(Path(folder)):
+                store.commit(Path(folder), {**dict.fromkeys((*STALE, CHECKPOINT)), **files})
 
 
 @dataclasses.dataclass
@@ -129,6 +168,8 @@ class App:
         shown: test examples whose figures a training leaves; only a few where each has a figure of its own.
         batch: texts handed to `predict` at once.
         example: what `predict` takes, in a word: TEXT, PICTURE or CLIP; the last two are paths of files.
+        exported_reads: whether the exported file reads texts, so that it can answer `predict --exported`; asked only
+            where `example` is TEXT or WORD.
     """
 
     name: str
@@ -150,6 +191,7 @@ class App:
     shown: int = 3
     batch: int = 64
     example: str = "TEXT"
+    exported_reads: bool = True
 
     @property
     def command(self) -> str:
@@ -251,7 +293,7 @@ class App:
 
         with one_line_errors():
             read_weights(folder / WEIGHTS, model)
-        return Trained(config, model, assets, folder)
+        return Trained(config, model, assets, folder, self)
 
     def settings(self, folder: Path) -> dict:
         """Returns the config.json of a trained model."""

@@ -321,6 +321,11 @@ def grid(rows: dict[object, dict], indent: str) -> list[str]:
     ]
 
 
+def counted(number: int, what: str) -> str:
+    """Returns `1 epoch`, or `1,200 epochs`."""
+    return f"{number:,} {what}{'s' * (number != 1)}"
+
+
 def cell(value: object) -> str:
     """Returns a value as it stands in a table: 41.2345 as 41.23, 0.012345 as 0.01234, True as yes."""
     if isinstance(value, bool):

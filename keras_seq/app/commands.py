@@ -58,7 +58,7 @@ def train_flags(app, sub) -> None:
 def predict_flags(app, sub) -> None:
     sub.add_argument("texts", nargs="*", metavar=app.example, help="one or more; `-` reads them from stdin, one a line")
     sub.add_argument("--input", metavar="FILE", help=f"a file with a {app.example} on each line")
-    if app.example in ("TEXT", "WORD"):  # an exported file opens no other one
+    if app.example in ("TEXT", "WORD") and app.exported_reads:  # an exported file opens no other one
         sub.add_argument("--exported", action="store_true", help="let the exported file answer: at once, no tensorflow")
     sub.set_defaults(exported=False)
     if app.predict_options:
@@ -89,6 +89,13 @@ def of_model(app, trained: Trained, options) -> collections.abc.Callable:
     """Returns a function from texts to the results of the trained model."""
     keywords = dataclasses.asdict(options) if options else {}
     return lambda texts: app.predict(trained.config, trained.model, trained.assets, texts, **keywords)
+
+
+def answered(trained: Trained, texts: list[str], options) -> list:
+    """Returns the results of all texts, as many handed over at once as the app likes."""
+    answers, size = of_model(trained.app, trained, options), trained.app.batch
+    chunks = [texts[begin : begin + size] for begin in range(0, len(texts), size)]
+    return [result for chunk in chunks for result in predicted(answers, chunk)]
 
 
 def predicted(answers: collections.abc.Callable, texts: list[str]) -> list:

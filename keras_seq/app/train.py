@@ -97,8 +97,8 @@ def announce(app, folder: Path) -> None:
     with contextlib.suppress(UserError):  # none, a damaged one, or one of another app
         epoch = checkpoint_note(app, folder)["state"]["epoch"]
         return print(
-            f"{folder} holds a run of {epoch} epochs: its files are replaced when the first epoch of this one is done; "
-            f"`{app.command} train --resume{app.flag(folder)}` goes on with it instead"
+            f"{folder} holds a run of {cli.counted(epoch, 'epoch')}: its files are replaced when the first epoch of "
+            f"this one is done; `{app.command} train --resume{app.flag(folder)}` goes on with it instead"
         )
     if (folder / "config.json").exists():
         print(f"{folder} holds a trained model: its files are replaced when the first epoch of this run is done")
@@ -330,6 +330,8 @@ def card_facts(app, run: Run, data: Data, metrics: dict, trained) -> dict:
     rest = {f.name: f.default for f in dataclasses.fields(Run) if f.name in own}  # the Config's flags say these
     return {
         **training,
+        "epochs": cli.counted(training["epochs"], "epoch"),
+        "steps": cli.counted(training["steps"], "step"),
         "name": app.name,
         "summary": app.doc.partition("\n")[0],
         "date": datetime.date.today().isoformat(),
@@ -354,9 +356,10 @@ def card_facts(app, run: Run, data: Data, metrics: dict, trained) -> dict:
 def summary(app, metrics: dict, folder: Path) -> str:
     """Returns the last lines of a training: the result and what can be done with it."""
     training, flag = metrics["training"], app.flag(folder)
+    done = f"{cli.counted(training['epochs'], 'epoch')}, {cli.counted(training['steps'], 'step')}"
     lines = [
-        f"stopped by --{training['stopped_by']} after {training['epochs']} epochs, {training['steps']:,} steps, "
-        f"{training['minutes']:.1f} minutes; the weights of epoch {training['kept_epoch']} are kept",
+        f"stopped by --{training['stopped_by']} after {done}, {training['minutes']:.1f} minutes; "
+        f"the weights of epoch {training['kept_epoch']} are kept",
         *(["test", cli.table(metrics["test"])] if metrics["test"] else []),
         f"everything is in {folder}; next:",
         f'  {app.command} predict{flag} "..."',

@@ -32,8 +32,10 @@ class Series(typing.NamedTuple):
 
     @property
     def step(self):
-        """Seconds from a row to the next, as most often; None without times."""
-        return None if self.time is None or len(self.time) < 2 else float(np.median(np.diff(self.time)))
+        """Seconds from a row to the next: of all such the one in the middle; None without times."""
+        if self.time is None or len(self.time) < 2:
+            return None
+        return float(np.percentile(np.diff(self.time), 50, method="lower"))
 
     def where(self, row):
         """`load.csv, line 7`, for a message about a row."""

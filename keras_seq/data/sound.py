@@ -189,7 +189,7 @@ def cut_at_quiet(sound, most, step=160):
 
     Example:
         >>> [len(part) for part in cut_at_quiet(np.r_[np.ones(70), np.zeros(20), np.ones(60)], 100, 10)]
-        [80, 70]
+        [85, 65]
     """
     parts = []
     while len(sound) > most:

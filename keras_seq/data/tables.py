@@ -202,8 +202,8 @@ def split_rows(rows, valid=1000, test=1000, seed=0):
     for index, (text, *_) in enumerate(rows):
         groups.setdefault(fold(text), []).append(index)
     if len(groups) < 20:
-        raise ValueError(f"expected at least 20 different texts to train, validate and test on, got {len(groups)}; add "
-                         "more rows")
+        raise ValueError("expected at least 20 texts to train, validate and test on that differ in more than case, "
+                         f"digits and punctuation, got {len(groups)}; add more rows")
     train, left = [], len(rows)
     for key in sorted(groups, key=lambda key: -len(groups[key])):
         if 5 * len(groups[key]) <= left:

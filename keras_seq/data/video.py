@@ -213,7 +213,7 @@ def averages(old, new):
     """float32 (new, old): how much of each old place each new one covers; rows sum to one.
 
     Example:
-        >>> averages(3, 2).round(2).tolist()
+        >>> averages(3, 2).astype("float64").round(2).tolist()
         [[0.67, 0.33, 0.0], [0.0, 0.33, 0.67]]
     """
     edges = np.arange(new + 1) * old / new

@@ -34,10 +34,10 @@ class ByteCodec:
         ValueError: for a sentencepiece model of another kind, whose ids this graph would not reproduce.
 
     Example:
-        >>> codec = ByteCodec(open("tokenizer.model", "rb").read())
-        >>> ids = codec.encode(tf.constant([[*b"Click here.", 0, 0]]), limit=64)  # (1, 64)
-        >>> bytes(codec.decode(ids)[0].numpy().tolist()).rstrip(b"\\0")
-        b'Click here.'
+
+        codec = ByteCodec(Path("tokenizer.model").read_bytes())
+        ids = codec.encode(tf.constant([[*b"Click here.", 0, 0]]), limit=64)  # (1, 64)
+        bytes(codec.decode(ids)[0].numpy().tolist()).rstrip(b"\\0")  # b'Click here.'
     """
 
     def __init__(self, proto, eos=2, pad=0):

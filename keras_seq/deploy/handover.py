@@ -184,7 +184,8 @@ FLOATS = ("floats", "readFloat", "Float")  # how Kotlin writes and reads such nu
 KINDS = {"float32": FLOATS, "int32": ("ints", "readInt", "Int32")}
 NEEDS = """\
 At the head of each host stands what it needs: a line for Gradle, a Swift package, `npm install @litertjs/core@2.5.3`,
-`pip install ai-edge-litert numpy`."""
+`pip install ai-edge-litert numpy`. JavaScript begins with `import { load } from "./hosts/web/litert.mjs"`, Python with
+`import sys; sys.path.append("hosts/python"); from host import Model`."""
 
 TEXT_CALLS = """\
 - Android, [hosts/android](hosts/android): `SequenceModel(assets, "FILE").text("...", listOf(ALL))`
@@ -219,9 +220,9 @@ With the numbers of INPUTS row by row:
 - Python, [hosts/python](hosts/python): `Model("FILE").run("SIGNATURE", PYTHON)["OUTPUT"]`"""
 
 CHECK = """\
-`golden.json` holds what each file answers to a few inputs, odd texts among them: nothing, emoji, Chinese, too much. Run
-them on your device once; `python hosts/python/host.py --check` does it here and is easy to translate. `report.md` says
-how near each file is to the trained model, how large and how fast it is.
+`golden.json` holds what each file answers to a few inputs, of texts odd ones too: nothing, emoji, Chinese, too much.
+Run them on your device once; `python hosts/python/host.py --check` does it here and is easy to translate. `report.md`
+says how near each file is to the trained model, how large and how fast it is.
 
     TENSOR  {"dtype": "int32", "shape": [1, 512], "data": [79, 112]}   row by row; zeros at the end are left out
             {..., "data": [...], "repeat": true}                       data again and again until the shape is full

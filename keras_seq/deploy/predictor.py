@@ -33,8 +33,9 @@ class Signature:
             fixed. The batch is always open there.
 
     Example:
-        >>> Signature(lambda frames: {"probabilities": model(frames)}, {"frames": ((20, 32, 32, 1), "float32")})
-        >>> Signature(step, {"frame": ((32, 32, 1), "float32"), "h": ((64,), "float32"), "index": (None, "int32")})
+
+        Signature(lambda frames: {"probabilities": model(frames)}, {"frames": ((20, 32, 32, 1), "float32")})
+        Signature(step, {"frame": ((32, 32, 1), "float32"), "h": ((64,), "float32"), "index": (None, "int32")})
     """
 
     function: collections.abc.Callable

@@ -110,9 +110,9 @@ class LiteRTRunner(Stepping, LiteRTFile):
     """Runs a .tflite that writes text.
 
     Example:
-        >>> runner = LiteRTRunner("saved_models/translation/export/model_int8.tflite")
-        >>> runner(["Open the file."])
-        ['Ouvrez le fichier.']
+
+        runner = LiteRTRunner("saved_models/translation/model_int8.tflite")
+        runner(["Open the file."])  # ['Ouvrez le fichier.']
     """
 
     main = "generate"
@@ -149,8 +149,9 @@ class LiteRTPredictor(LiteRTFile):
     """Runs a .tflite that predicts: items or texts to named outputs.
 
     Example:
-        >>> LiteRTPredictor("saved_models/sentiment/export/model_int8.tflite")(["A moving film."])
-        [{'probabilities': array([0.02, 0.98], dtype=float32)}]
+
+        predictor = LiteRTPredictor("saved_models/sentiment/model_int8.tflite")
+        predictor(["A moving film."])  # [{'probabilities': array([0.02, 0.98], dtype=float32)}]
     """
 
     def __call__(self, items):

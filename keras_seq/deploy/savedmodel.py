@@ -37,8 +37,9 @@ def save_seq2seq(
         raw: {name: function of strings (B,) that gives `inputs`}; adds `generate_NAME`, which takes them.
 
     Example:
-        >>> loaded = tf.saved_model.load("saved_model")
-        >>> loaded.signatures["generate"](texts=tf.constant(["Open the file."]))["text"]
+
+        loaded = tf.saved_model.load("saved_model")
+        loaded.signatures["generate"](texts=tf.constant(["Open the file."]))["text"]  # string (1,)
     """
     from keras_seq.deploy.text import TextCodec
 

@@ -21,9 +21,9 @@ class TextCodec:
         ValueError: for a sentencepiece model of another kind, whose ids this graph would not reproduce.
 
     Example:
-        >>> codec = TextCodec(open("tokenizer.model", "rb").read())
-        >>> codec.decode(codec.encode(tf.constant(["Click here."]), limit=64)).numpy()
-        array([b'Click here.'], dtype=object)
+
+        codec = TextCodec(Path("tokenizer.model").read_bytes())
+        codec.decode(codec.encode(tf.constant(["Click here."]), limit=64)).numpy()  # array([b'Click here.'])
     """
 
     def __init__(self, proto, eos=2, pad=0):

@@ -23,7 +23,7 @@ def double_array(words):
     Example:
         >>> base, check, ends = double_array([b"a", b"ab"])
         >>> state = base[ROOT] + ord("a")
-        >>> check[state] == ROOT, state == ends[0]
+        >>> bool(check[state] == ROOT), bool(state == ends[0])
         (True, True)
     """
     nodes, ends = children(words)

@@ -303,7 +303,7 @@ def divide(dim, num_heads):
 
 @register
 class AdditiveAttention(Attention):
-    """One head with a small network as its score: score(q, k) = v · tanh(W q + U k); values are the context itself.
+    """One head with a small network as its score: score(q, k) = v · tanh(W q + U k + b); values are the context itself.
 
     Args:
         units: size of W q and U k; D when left out.

@@ -23,7 +23,7 @@ def heard(spectrogram, weights, tokens: list[str], seconds: float, title: str = 
         ValueError: for weights that do not have a row a token, or a sound without a length.
 
     Example:
-        >>> heard(np.zeros((10, 4)), np.zeros((2, 5)), ["a", "b"], 0.4).get_figwidth()
+        >>> float(heard(np.zeros((10, 4)), np.zeros((2, 5)), ["a", "b"], 0.4).get_figwidth())
         12.0
     """
     spectrogram, weights = np.asarray(spectrogram), np.asarray(weights, "float32")

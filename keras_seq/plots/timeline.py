@@ -31,7 +31,8 @@ def timeline(frames, rows: dict, seconds: float, quiet=(), title: str = "", sure
         ValueError: for a clip without a frame or a length.
 
     Example:
-        >>> timeline(np.zeros((10, 4, 8)), {"found": [(0.0, 0.2, "a"), (0.2, 0.4, "b")]}, 0.4).get_figwidth()
+        >>> figure = timeline(np.zeros((10, 4, 8)), {"found": [(0.0, 0.2, "a"), (0.2, 0.4, "b")]}, 0.4)
+        >>> float(figure.get_figwidth())
         12.0
     """
     frames = np.asarray(frames)

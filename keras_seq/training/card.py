@@ -5,7 +5,7 @@ CARD = """# {name}: a trained model
 {summary}
 
 Trained on {date} with `{command} train{flags}{output}`, seed {seed}:
-{epochs} epochs, {steps} steps, {minutes} minutes ({cpu} CPU minutes); the weights are those of epoch {kept_epoch}.
+{epochs}, {steps}, {minutes} minutes ({cpu} CPU minutes); the weights are those of epoch {kept_epoch}.
 {weights} weights.
 
 ## Data
@@ -34,6 +34,7 @@ On {test} held-out test examples{note}:
 from {module} import APP
 
 trained = APP.load("{folder}")  # .config, .model (a keras.Model in float32) and .assets
+print(trained.predict(["..."]))  # as the command `predict`; its flags are keywords
 ```
 
 ## Settings

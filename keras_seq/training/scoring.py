@@ -41,8 +41,8 @@ def number_scores(values, labels):
     Of labels without variance it is 1 where all values are right, else 0.
 
     Example:
-        >>> number_scores([1.0, 2.0], [1.0, 4.0])
-        {'mae': 1.0, 'rmse': 1.4142135623730951, 'r2': 0.1111111111111111}
+        >>> {name: round(score, 3) for name, score in number_scores([1.0, 2.0], [1.0, 4.0]).items()}
+        {'mae': 1.0, 'rmse': 1.414, 'r2': 0.111}
     """
     wrong = np.asarray(values, "float64") - np.asarray(labels)
     square, variance = np.mean(wrong**2), np.var(labels)
