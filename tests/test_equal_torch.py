@@ -1,11 +1,12 @@
-"""Equal to torch with the same weights: recurrent stacks over packed rows, CTC of rows with lengths, AdamW's options.
+"""Equal to torch with the same weights: recurrent stacks over packed rows, CTC of rows with lengths, Adam and AdamW.
 
 Its Transformer layers are in test_laws_equal.py.
 """
 
+import keras
 import numpy as np
 import pytest
-from keras import Variable, ops
+from keras import ops
 
 from keras_seq import layers, training
 from tests import checks
@@ -103,7 +104,7 @@ def test_adamw_with_clipping_gathered_gradients_and_a_weight_that_does_not_decay
         options["gradient_accumulation_steps"] = every
     ours = training.AdamW(0.05, weight_decay=0.1, beta_2=0.98, epsilon=1e-9, **options)
     start, gradients = [normal(7, 5), normal(5)], [[normal(7, 5, seed=i), 3 * normal(5, seed=i)] for i in range(1, 7)]
-    weights = [Variable(w, name=name) for w, name in zip(start, ("kernel", "bias"))]
+    weights = [keras.Variable(w, name=name) for w, name in zip(start, ("kernel", "bias"))]
     ours.exclude_from_weight_decay(var_names=["bias"])
     ours.build(weights)
     for step in gradients:
@@ -118,3 +119,32 @@ def test_adamw_with_clipping_gathered_gradients_and_a_weight_that_does_not_decay
         clipped(clip, params, 0.5)
         theirs.step()
     close(weights, [weight.detach().numpy() for weight in params], 5e-5)
+
+
+@pytest.mark.parametrize("kind", ["Adam", "AdamW"])
+@pytest.mark.parametrize("clip", [None, "clipnorm", "global_clipnorm"])
+def test_a_token_that_comes_often_in_a_batch_steps_by_the_sum_of_its_gradients(kind, clip):
+    """In `fit`, where tensorflow has them apart: 8 tokens in 96 places, and a norm that is clipped at some steps."""
+    import torch
+
+    tokens, wanted = np.random.default_rng(0).integers(1, 9, (8, 12)).astype("int32"), normal(8, D, seed=1)
+    limit, options = 0.12, {"epsilon": 1e-9}
+    embedding = layers.TokenEmbedding(11, D, pad=None)
+    model = keras.Sequential([embedding, keras.layers.Activation("tanh"), keras.layers.GlobalAveragePooling1D()])
+    model.build((None, 12))
+    table = torch.nn.Parameter(torch.from_numpy(array(embedding.table).copy()))
+    ours = getattr(training, kind)(0.05, **options, **({clip: limit} if clip else {}))
+    model.compile(ours, "mse")
+    model.fit(tokens, wanted, batch_size=8, epochs=7, verbose=0)
+
+    decay = {"weight_decay": ours.weight_decay} if kind == "AdamW" else {}
+    theirs, norms = getattr(torch.optim, kind)([table], lr=0.05, eps=1e-9, **decay), []
+    for _ in range(7):
+        theirs.zero_grad()
+        y = torch.tanh(table[torch.from_numpy(tokens).long()] * D**0.5).mean(dim=1)
+        torch.nn.functional.mse_loss(y, torch.from_numpy(wanted)).backward()
+        norms.append(float(table.grad.norm()))
+        clipped(clip, [table], limit)
+        theirs.step()
+    assert min(norms) < limit < max(norms)
+    close(embedding.table, table.detach().numpy(), 5e-5)
