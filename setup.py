@@ -8,7 +8,7 @@ ROOT = Path(__file__).parent
 
 REQUIRES = [
     "tensorflow>=2.20,<2.22",
-    "keras>=3.15,<4",  # an older one leaves layers in lists of lists out of the weights it saves
+    "keras>=3.15,<4",  # an older one leaves nested lists of layers out of the weights it saves
     "tensorboard>=2.20",
     "sentencepiece>=0.2.3,<0.3",  # an older one draws other pieces when the same seed is set again
     "sacrebleu>=2.4,<3",
