@@ -24,7 +24,7 @@ def listing() -> str:
 
 def main(argv: list[str]) -> int:
     if not argv or argv[0] in ("-h", "--help"):
-        print(f"Benchmarks: add `--help` to a line to see its flags. `pip install -e .[bench]` first.\n\n{listing()}")
+        print(f'Benchmarks: add `--help` to a line to see its flags. `pip install -e ".[bench]"` first.\n\n{listing()}')
         return 0
     if argv[0] not in benchmarks():
         print(f"error: expected one of {', '.join(benchmarks())}, got {argv[0]!r}", file=sys.stderr)

@@ -1,6 +1,6 @@
 """Exported files in a browser (LiteRT.js in Chromium) against the same files run natively: milliseconds a token.
 
-    pip install -e .[bench,test]; apt-get install chromium-driver
+    pip install -e ".[bench,test]"; apt-get install chromium-driver
     python -m benchmarks browser
     python -m benchmarks browser --models small --rounds 20
 

@@ -1,6 +1,6 @@
 """`generate()` on tensorflow against CTranslate2, KerasHub and HF transformers with the same weights.
 
-    pip install -e .[bench] transformers
+    pip install -e ".[bench]" transformers
     python -m benchmarks decoding                               # some minutes on one thread
     python -m benchmarks decoding --cases "greedy, batch 1" --rounds 3
 

@@ -1,6 +1,6 @@
 """Exported files against CTranslate2, ONNX Runtime and TensorFlow with the same weights: CPU milliseconds a token.
 
-    pip install -e .[bench]
+    pip install -e ".[bench]"
     python -m benchmarks phone                          # some minutes on one thread
     python -m benchmarks phone --models small --rounds 3
     python -m benchmarks phone --batch 32

@@ -1,6 +1,6 @@
 """The number to beat: TF-IDF with logistic regression on the split of the sentiment app.
 
-    pip install -e .[bench]
+    pip install -e ".[bench]"
     python -m benchmarks.sentiment_baseline                              # half a minute
     python -m benchmarks.sentiment_baseline --model saved_models/sentiment
 

