@@ -29,6 +29,8 @@ def test_only_matrices_decay(name):
     model = app.model(app.Config(**options), assets)
     model.optimizer.build(model.trainable_variables)
     decayed = {v.name for v in model.trainable_variables if model.optimizer._use_weight_decay(v)}  # not public
+    in_fit = {v.name for v in model.trainable_variables if model.optimizer._use_weight_decay(v.value)}  # by its path
     wanted = {"kernel", "recurrent_kernel", *(["table", "score"] if app is captioning else [])}  # and its attention's
     assert "kernel" in decayed
     assert decayed <= wanted
+    assert in_fit == decayed
