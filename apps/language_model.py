@@ -173,9 +173,14 @@ def predict(config, model, assets, texts, **options):
 
 def begun(tokenizer, text):
     """The ids of a text that begins on a line of its own, where the training text has lines."""
+    return tokenizer.encode([line_break(tokenizer) + text])[0]
+
+
+def line_break(tokenizer):
+    """What stands before a text: nothing where the training text has no lines."""
     from keras_seq.decoding import UNK
 
-    return tokenizer.encode([text if UNK in tokenizer.encode(["\n"])[0] else "\n" + text])[0]
+    return "" if UNK in tokenizer.encode(["\n"])[0] else "\n"
 
 
 def written(config, model, tokenizer, ids, length, **options):
@@ -238,7 +243,7 @@ def export(config, model, assets, folder, examples, options):
     report = deploy.export_language_model(
         model, assets["tokenizer.model"], folder, texts_of(examples), prompt_length=options.prompt_length,
         max_length=options.max_length, top_k=options.top_k, top_p=options.top_p, **options.settings(),
-        prompts=options.prompts, card={"app": "language_model", "config": dataclasses.asdict(config)},
+        before=line_break(tokenizer_of(assets)), prompts=options.prompts, card={"app": "language_model", "config": dataclasses.asdict(config)},
     )  # fmt: skip
     return deploy.outcome(report)
 

@@ -134,6 +134,7 @@ def table(results):
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
+    parser.add_argument("--length", type=int, default=LENGTH, help="ids that are read, and that are written")
     parser.add_argument("--rounds", type=int, default=8, help="turns of each rival")
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     args = parser.parse_args(argv)
@@ -141,7 +142,7 @@ def main(argv=None):
     results = {}
     for case in args.cases:
         rows, beams, _ = CASES[case]
-        results[case] = measure(OPTIONS, rows, beams, args.rounds)
+        results[case] = measure(OPTIONS, rows, beams, args.rounds, args.length)
         print(json.dumps({case: results[case]}), file=sys.stderr, flush=True)
     print(json.dumps(results, indent=1) if args.json else table(results))
     return 0

@@ -35,6 +35,7 @@ def files(codec, formats=("f32",), size=N, limit=S):
     functions = {
         "encode": signatures.trace(lambda utf8: {"ids": codec.encode(utf8, limit)}, utf8=utf8),
         "decode": signatures.trace(lambda ids: {"utf8": codec.decode(ids)}, ids=tf.TensorSpec((1, T), "int32")),
+        "follow": signatures.trace(lambda ids: {"utf8": codec.decode(ids, True)}, ids=tf.TensorSpec((1, T), "int32")),
     }
     return litert.convert(module, functions, formats)
 
@@ -44,11 +45,11 @@ def content():
     return files(ByteCodec(proto()), ("f32", "int8"))
 
 
-def runners(content):
+def runners(content, *names):
     from ai_edge_litert.interpreter import Interpreter
 
     phone = Interpreter(model_content=content, num_threads=1)
-    return phone.get_signature_runner("encode"), phone.get_signature_runner("decode")
+    return [phone.get_signature_runner(name) for name in names or ("encode", "decode")]
 
 
 @pytest.fixture(scope="module")
@@ -126,6 +127,15 @@ def test_bytes_are_the_text_of_sentencepiece(phone):
         ids[rng.random(T) < 0.1] = tokenizer().piece_to_id("▁")
         ids[rng.integers(0, T + 1) :] = 0
         assert written(phone[1], ids) == tokenizer().decode(ids.tolist())
+
+
+def test_a_text_follows_on_another_with_the_space_between_them(content):
+    (follow,), first = runners(content["int8"], "follow"), tokenizer().encode("open")
+    ids = np.random.default_rng(4).integers(0, tokenizer().get_piece_size(), size=(100, T)).astype("int32")
+    ids[::3, 0] = tokenizer().piece_to_id("\u2581")
+    found = [written(follow, row) for row in ids]
+    assert found == [tokenizer().decode([*first, *row.tolist()])[len("open") :] for row in ids]
+    assert 0 < sum(text.startswith(" ") for text in found) < 100
 
 
 def test_a_file_has_builtin_ops_only_and_is_small(content):

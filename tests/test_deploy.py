@@ -377,8 +377,13 @@ def test_the_graph_has_the_ids_of_sentencepiece():
 
 def test_the_graph_writes_the_text_of_sentencepiece():
     ids = np.random.default_rng(1).integers(0, tokenizer().get_piece_size(), size=(300, 5)).astype("int32")
-    found = [text.decode() for text in TextCodec(tokenizer_proto()).decode(tf.constant(ids)).numpy()]
+    codec = TextCodec(tokenizer_proto())
+    found = [text.decode() for text in codec.decode(tf.constant(ids)).numpy()]
     assert found == tokenizer().decode(ids.tolist())
+    first = tokenizer().encode("open")
+    found = [text.decode() for text in codec.decode(tf.constant(ids), follows=True).numpy()]
+    assert found == [tokenizer().decode([*first, *row])[len("open") :] for row in ids.tolist()]
+    assert any(text.startswith(" ") for text in found)
 
 
 def test_the_graph_refuses_a_tokenizer_it_cannot_follow():

@@ -252,6 +252,14 @@ def test_the_exported_files_write_what_the_model_writes(trained, capsys):
     assert by_name["f32"]["metric"] == pytest.approx(by_name["keras"]["metric"], abs=1e-4)
     assert by_name["f32"]["max_logit_difference"] < 1e-3
     runner = LiteRTRunner(folder / "model_f32.tflite")
+    capsys.readouterr()
+    lines = "The sun is", "O sea, be"
+    assert run("predict", *lines, "--temperature", "0", "--length", "6") == 0
+    expected = capsys.readouterr().out
+    (folder / "model_int8.tflite").rename(folder / "int8.tflite")  # whose likeliest token may be another
+    assert run("predict", *lines, "--exported") == 0
+    assert capsys.readouterr().out == expected
+    (folder / "int8.tflite").rename(folder / "model_int8.tflite")
     assert set(runner.signatures) == {"prefill", "decode_step", "generate", "sample", "text", "text_sample"}
     long = "The sun is moon,\nand king is the rose;\nThe s"
     assert runner([long]) == runner.text([long]) == runner([long[-20:]])  # of a longer prompt the last ids

@@ -39,7 +39,11 @@ def answering(app, folder: Path, given: dict):
     def answers(texts: list[str]) -> list:
         texts = app.reads(card, texts) if app.reads else texts
         found = [file.run(signature, utf8=file.utf8(text, signature)) for text in texts]
-        return [readable(outputs, names) for outputs in found]
+        goes_on = "prompt" in file.signatures[signature]["outputs"]
+        return [
+            iter([text, readable(outputs, names)]) if goes_on else readable(outputs, names)
+            for text, outputs in zip(texts, found)
+        ]
 
     return answers
 

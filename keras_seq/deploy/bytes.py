@@ -52,29 +52,29 @@ class ByteCodec:
         self._surfaces(model)
         self.tables = [t.stored for t in (self.base, self.check, self.piece)] + [self.scores, self.begins, self.letters]
 
-    def reading(self, function, name, length, prompt=False):
+    def reading(self, function, name, length, prompt=False, before=""):
         """A function of `name`, ids (1, length), as one of `utf8`, bytes (1, N), which also returns the ids.
 
-        Other inputs stay as they are.
+        Other inputs stay as they are. `before` is put before every text.
         """
         import tensorflow as tf
 
         from keras_seq.deploy import signatures
 
         def text(utf8, **others):
-            ids = self.encode(utf8, length, prompt)
+            ids = self.encode(tf.concat([[[*before.encode()]], utf8], 1) if before else utf8, length, prompt)
             return {**function(**{name: ids}, **others), name: ids}
 
         others = {key: spec for key, spec in signatures.inputs_of(function).items() if key != name}
         return signatures.trace(text, utf8=tf.TensorSpec((1, room(length)), "int32"), **others)
 
-    def writing(self, function, specs):
+    def writing(self, function, specs, follows=False):
         """A function with the outputs `tokens` and `scores` as one with `utf8` beside them, for inputs of one item."""
         from keras_seq.deploy import signatures
 
         def text(**inputs):
             found = function(**inputs)
-            return {**found, "utf8": self.decode(found["tokens"])}
+            return {**found, "utf8": self.decode(found["tokens"], follows)}
 
         return signatures.trace(text, **specs)
 
@@ -127,8 +127,11 @@ class ByteCodec:
         ids = tf.where(place < end, ids, tf.where(tf.equal(place, end), self.eos, self.pad))
         return tf.expand_dims(ids, 0)
 
-    def decode(self, ids):
-        """ids (1, T) to utf8 int32 (1, T * the longest piece), 0 after the end; special ids give no text."""
+    def decode(self, ids, follows=False):
+        """ids (1, T) to utf8 int32 (1, T * the longest piece), 0 after the end; special ids give no text.
+
+        What `follows` on another text keeps the space that it begins with.
+        """
         import tensorflow as tf
 
         ids = tf.reshape(ids, [-1])
@@ -141,18 +144,18 @@ class ByteCodec:
         letter = tf.gather(tf.gather(self.begins, ids + 1), token) - back
         text = tf.cast(tf.gather(self.letters, tf.clip_by_value(letter, 0, self.letters.shape[0] - 1)), "int32")
         text = tf.where(place < ends[-1], text, 0)
-        return tf.expand_dims(self._spaced(text), 0)
+        text = text if follows else self._begun(text)
+        return tf.expand_dims(tf.where(tf.equal(text, MARK), BLANK, text), 0)
 
-    def _spaced(self, text):
-        """Bytes with spaces instead of marks, those at the beginning left out."""
+    def _begun(self, text):
+        """Bytes without the marks at the beginning."""
         import tensorflow as tf
 
         place, size = tf.range(text.shape[0]), text.shape[0]
         first = tf.reduce_min(tf.where(tf.equal(text, MARK), size, place))  # which is no mark
         if not self.spec.remove_extra_whitespaces:
             first = tf.minimum(first, 1 if self.spec.add_dummy_prefix else 0)
-        text = tf.slice(tf.concat([text, tf.zeros_like(text)], 0), [first], [size])
-        return tf.where(tf.equal(text, MARK), BLANK, text)
+        return tf.slice(tf.concat([text, tf.zeros_like(text)], 0), [first], [size])
 
     def _normalise(self, x):
         """Bytes (N,) as sentencepiece sees them: (L,) and how many there are."""

@@ -10,7 +10,8 @@
 
 The same noise draws the same tokens. `prompt` holds the last S ids of what stands before, then PAD. `text` and
 `text_sample` are in a .tflite only; `generate` and `sample` of a SavedModel take `texts` (B,) string and give `text`
-(B,) string, and its `generate_ids` and `sample_ids` are those above.
+(B,) string, and its `generate_ids` and `sample_ids` are those above. A text that is given is the prompt, behind what the
+export was told to put `before` it; one that comes out follows on it as it is, with the space that may stand between.
 """
 
 import functools
@@ -20,7 +21,7 @@ import numpy as np
 from keras_seq.deploy import bundle, export, limits, litert, report, savedmodel, signatures
 from keras_seq.deploy.bytes import ByteCodec
 from keras_seq.deploy.report import clock, log_softmax, mean_kl, ready, sized
-from keras_seq.deploy.runners import PAD, LiteRTRunner, SavedModelRunner, pad_prompts, stack
+from keras_seq.deploy.runners import PAD, LiteRTRunner, SavedModelRunner, following, pad_prompts, stack
 
 NEVER = -1  # no token ends a text that goes on
 TEMPERATURE, SEED = 0.8, 0  # of the samples that are compared
@@ -28,7 +29,7 @@ TEMPERATURE, SEED = 0.8, 0  # of the samples that are compared
 
 def export_language_model(
     model, tokenizer_proto, folder, texts, *, prompt_length=64, max_length=64, top_k=0, top_p=1.0,
-    formats=limits.FORMATS, card=None, tolerance=0.02, prompts=50, scored=12, timed=4, dynamic=False,
+    before="", formats=limits.FORMATS, card=None, tolerance=0.02, prompts=50, scored=12, timed=4, dynamic=False,
 ):  # fmt: skip
     """Writes the SavedModel and one .tflite a format, each compared with the model before it is put in place.
 
@@ -43,6 +44,7 @@ def export_language_model(
         prompt_length: S, ids of a prompt.
         max_length: T, ids that are written in a call.
         top_k, top_p: of the signature `sample`.
+        before: what the files put before each text: a line break, for a model of lines that a text begins.
         formats: of "f32", "f16", "int8", "int4"; the last one needs ai-edge-quantizer.
         card: JSON-able facts about the model for the card in the file.
         tolerance: nats a character that a quantised file may lose, or `limits.Limits`, which say more.
@@ -61,40 +63,41 @@ def export_language_model(
     limits.check_formats(formats)
     sizes = {"prompt_length": prompt_length, "max_length": max_length}
     shaped = {"top_k": top_k, "top_p": top_p}
-    facts = {**(card or {}), **sizes, **shaped, **describe()}
-    judge = Judge(model, tokenizer_proto, texts, sizes, shaped, prompts, scored, timed)
+    facts = {**(card or {}), **sizes, **shaped, **describe(before)}
+    judge = Judge(model, tokenizer_proto, texts, before, sizes, shaped, prompts, scored, timed)
 
     def built(folder):
-        return build(model, tokenizer_proto, folder, sizes, shaped, formats, facts, dynamic)
+        return build(model, tokenizer_proto, folder, before, sizes, shaped, formats, facts, dynamic)
 
     return export.checked(folder, built, functools.partial(judge.report, tolerance=tolerance), judge.noisy())
 
 
-def describe():
+def describe(before):
     """What `card.json` in the file says of its inputs and outputs."""
     from keras_seq.decoding import BOS, EOS, UNK
 
     return {
         "ids": {"pad": PAD, "bos": BOS, "eos": EOS, "unk": UNK},
-        "prompt": "the last ids of the text so far, then pad; of a new text the line break before it is the first",
+        "before": before,
+        "prompt": "the last ids of `before` and the text so far, then pad",
         "tokens": "ids of what follows",
-        "utf8": "bytes of a text, then 0",
+        "utf8": "bytes of a text, then 0: the text so far, without `before`, or what follows on it",
         "vocabulary": bundle.VOCABULARY,
     }
 
 
-def build(model, tokenizer_proto, folder, sizes, shaped, formats, facts, dynamic):
+def build(model, tokenizer_proto, folder, before, sizes, shaped, formats, facts, dynamic):
     """Writes all files into `folder`; returns their paths by name."""
     path = folder / export.SAVED_MODEL
-    save(model, tokenizer_proto, path, sizes, shaped)
+    save(model, tokenizer_proto, path, before, sizes, shaped)
     paths, files = {export.SAVED_MODEL: path}, {bundle.VOCABULARY: tokenizer_proto}
     for is_open in (False, True)[: 1 + dynamic]:
-        found = converted(model, tokenizer_proto, sizes, shaped, formats, is_open)
+        found = converted(model, tokenizer_proto, before, sizes, shaped, formats, is_open)
         paths |= export.write(folder, *found, facts, files, is_open)
     return paths
 
 
-def converted(model, tokenizer_proto, sizes, shaped, formats, dynamic):
+def converted(model, tokenizer_proto, before, sizes, shaped, formats, dynamic):
     """{format: bytes} and the description of the signatures."""
     length, codec = sizes["prompt_length"], ByteCodec(tokenizer_proto)
     with litert.for_phones():
@@ -102,8 +105,8 @@ def converted(model, tokenizer_proto, sizes, shaped, formats, dynamic):
     module.tables = codec.tables
     for name, search in {"text": "generate", "text_sample": "sample"}.items():
         given = read_by(length, sizes["max_length"], search)
-        written = codec.writing(functions[search], signatures.specs(given, 1))
-        functions[name] = codec.reading(written, "prompt", length, prompt=True)
+        written = codec.writing(functions[search], signatures.specs(given, 1), follows=True)
+        functions[name] = codec.reading(written, "prompt", length, prompt=True, before=before)
     return litert.convert(module, functions, formats), signatures.describe(functions)
 
 
@@ -136,7 +139,7 @@ def module_of(model, batch, prompt_length, max_length, shaped):
     return module, {**functions, "sample": signatures.trace(sample, **signatures.specs(given, batch))}
 
 
-def save(model, tokenizer_proto, path, sizes, shaped):
+def save(model, tokenizer_proto, path, before, sizes, shaped):
     """Writes the SavedModel."""
     from keras_seq.deploy.text import TextCodec
 
@@ -145,15 +148,15 @@ def save(model, tokenizer_proto, path, sizes, shaped):
     codec = TextCodec(tokenizer_proto)
     for name in ("generate", "sample"):
         functions[f"{name}_ids"] = functions[name]
-        written = savedmodel.writing(codec, functions[name], ["scores"])
-        functions[name] = savedmodel.reading(codec, written, "prompt", sizes["prompt_length"], prompt=True)
+        written = savedmodel.writing(codec, functions[name], ["scores"], follows=True)
+        functions[name] = savedmodel.reading(codec, written, "prompt", sizes["prompt_length"], True, before)
     savedmodel.save(module, functions, path, codec)
 
 
 class Judge:
     """Holds what the model itself writes and foretells, and compares each file with it."""
 
-    def __init__(self, model, tokenizer_proto, texts, sizes, shaped, prompts, scored, timed):
+    def __init__(self, model, tokenizer_proto, texts, before, sizes, shaped, prompts, scored, timed):
         import sentencepiece
 
         self.model, self.sizes, self.timed = model, sizes, timed
@@ -161,7 +164,8 @@ class Judge:
         ids = [i for row in self.tokenizer.encode(list(texts)) for i in row]
         length = sizes["prompt_length"]
         self.prompts = self.readable(spread(ids, prompts, length))
-        self.rows = [{"prompt": row} for row in pad_prompts(self.tokenizer.encode(self.prompts), length)]
+        begun = self.tokenizer.encode([before + text for text in self.prompts])
+        self.rows = [{"prompt": row} for row in pad_prompts(begun, length)]
         self.pieces = spread(ids, scored, length + sizes["max_length"])
         self.characters = sum(map(len, self.decode([row[length:] for row in self.pieces])))
         self.noise = np.random.default_rng(SEED).random((sizes["max_length"], len(self.rows)), "float32").T
@@ -211,7 +215,7 @@ class Judge:
         given = {"noise": self.noise, "temperature": np.float32(TEMPERATURE)}
         sampled = runner.run("sample", texts=np.array(self.prompts, object), **given)["text"]
         pairs = zip((runner(self.prompts), [text.decode() for text in sampled]), self.expected)
-        same = [np.mean([a == b for a, b in zip(found, self.decode(tokens))]) for found, tokens in pairs]
+        same = [np.mean([a == b for a, b in zip(found, self.following(tokens))]) for found, tokens in pairs]
         speed = self.speed(lambda i: runner(self.prompts[i : i + 1]))
         row = dict(zip(("agreement", "sample_agreement"), map(float, same)))
         return {**row, **self.foretell(runner), "load_ms": load_ms, "ms_per_token": speed}
@@ -223,8 +227,8 @@ class Judge:
         greedy, sampled = runner.generate(self.rows), runner.generate(noisy, "sample")
         utf8 = [{"utf8": runner.utf8(text, "text_sample"), "noise": row["noise"], "temperature": row["temperature"]}
                 for text, row in zip(self.prompts, noisy)]  # fmt: skip
-        pairs = [*zip(runner.text(self.prompts), self.decode(greedy)),
-                 *zip(runner.text(utf8, "text_sample"), self.decode(sampled))]  # fmt: skip
+        pairs = [*zip(runner.text(self.prompts), self.following(greedy)),
+                 *zip(runner.text(utf8, "text_sample"), self.following(sampled))]  # fmt: skip
         return {
             **self.compare(greedy, sampled),
             "text_agreement": float(np.mean([a == b for a, b in pairs])),
@@ -244,6 +248,10 @@ class Judge:
             "mean_kl": float(np.mean([mean_kl(log_softmax(ours), log_softmax(theirs)) for ours, theirs in pairs])),
             "same_best_token": float(np.mean([np.mean(a.argmax(-1) == b.argmax(-1)) for a, b in pairs])),
         }
+
+    def following(self, tokens):
+        """What follows on each prompt, as text."""
+        return following(self.tokenizer, [row["prompt"] for row in self.rows], tokens)
 
     def decode(self, tokens):
         return self.tokenizer.decode([[int(i) for i in row] for row in tokens])

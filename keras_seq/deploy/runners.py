@@ -56,8 +56,10 @@ class LiteRTFile:
 
     def ids(self, texts, name):
         """Texts as rows of the input `name`, with the vocabulary that lies in the file."""
-        padded = pad_prompts if name == "prompt" else pad_sources
-        return padded(self.tokenizer().encode(list(texts)), self.length(name))
+        if name == "prompt":
+            before = self.card().get("before", "")
+            return pad_prompts(self.tokenizer().encode([before + text for text in texts]), self.length(name))
+        return pad_sources(self.tokenizer().encode(list(texts)), self.length(name))
 
     def length(self, name):
         """How many ids the input `name` takes; where that is open, how many the file was asked to take."""
@@ -121,7 +123,10 @@ class LiteRTRunner(Stepping, LiteRTFile):
         """Texts, or items {name: array}, to texts, with the vocabulary that lies in the file."""
         items = list(items)
         rows = items if items and isinstance(items[0], dict) else self.read(items)
-        return self.tokenizer().decode(self.generate(rows, signature).tolist())  # EOS and PAD are no text
+        tokens, tokenizer = self.generate(rows, signature), self.tokenizer()
+        if "prompt" in self.shapes[self.main]:
+            return following(tokenizer, [row["prompt"] for row in rows], tokens)
+        return tokenizer.decode(tokens.tolist())  # EOS and PAD are no text
 
     def read(self, texts):
         """Texts as items: the source of what is written, or a prompt."""
@@ -282,6 +287,13 @@ def pad_prompts(prompts, length):
         ids = ids[-length:]
         row[: len(ids)] = ids
     return rows
+
+
+def following(tokenizer, prompts, tokens):
+    """The texts of rows of tokens as they follow on their prompts, rows of ids: with the space that may stand between."""
+    begun = tokenizer.decode([[int(i) for i in row] for row in prompts])
+    whole = tokenizer.decode([[int(i) for i in (*first, *row)] for first, row in zip(prompts, tokens)])
+    return [text[len(first) :] for first, text in zip(begun, whole)]
 
 
 def until_eos(row):

@@ -96,25 +96,28 @@ def save(module, functions, path, codec=None):
         tf.saved_model.save(module, str(path), signatures=functions)
 
 
-def writing(codec, function, kept):
+def writing(codec, function, kept, follows=False):
     """A function that gives `tokens` as one that gives `text`, beside what is kept of the rest."""
 
     def text(**given):
         found = function(**given)
-        return {**{name: found[name] for name in kept}, "text": codec.decode(found["tokens"])}
+        return {**{name: found[name] for name in kept}, "text": codec.decode(found["tokens"], follows)}
 
     return signatures.trace(text, **signatures.inputs_of(function))
 
 
-def reading(codec, function, name, limit, prompt=False):
-    """A function that reads `name`, ids, as one that reads `texts` (B,), string; other inputs stay as they are."""
+def reading(codec, function, name, limit, prompt=False, before=""):
+    """A function that reads `name`, ids, as one that reads `texts` (B,), string; other inputs stay as they are.
+
+    `before` is put before every text.
+    """
     import tensorflow as tf
 
     others = signatures.inputs_of(function)
     exact = others.pop(name).shape[1]  # None: as long as the longest text
 
     def of_texts(texts, **given):
-        ids = codec.encode(texts, limit, exact, prompt)
+        ids = codec.encode(tf.strings.join([before, texts]) if before else texts, limit, exact, prompt)
         if exact is None:  # of no text too there is a step that a recurrent layer can take
             ids = tf.pad(ids, [[0, 0], [0, tf.cast(tf.equal(tf.size(texts), 0), "int32")]])
         return dict(function(**{name: ids}, **given))

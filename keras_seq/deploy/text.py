@@ -72,14 +72,14 @@ class TextCodec:
         chosen = tf.ragged.boolean_mask(tf.transpose(ids), tf.transpose(keep))
         return self._merge_unknown(chosen)
 
-    def decode(self, ids):
-        """ids (B, T) to texts (B,); special ids give no text."""
+    def decode(self, ids, follows=False):
+        """ids (B, T) to texts (B,); special ids give no text. What `follows` on another keeps the space at its beginning."""
         import tensorflow as tf
 
         text = tf.strings.reduce_join(tf.gather(self.surfaces, ids), axis=-1)
-        if self.spec.remove_extra_whitespaces:
+        if self.spec.remove_extra_whitespaces and not follows:
             text = tf.strings.regex_replace(text, f"^{SPACE}+", "")
-        elif self.spec.add_dummy_prefix:
+        elif self.spec.add_dummy_prefix and not follows:
             text = tf.strings.regex_replace(text, f"^{SPACE}", "")
         return tf.strings.regex_replace(text, SPACE, " ")
 
