@@ -248,9 +248,21 @@ def export(config, model, assets, folder, examples, options):
     return deploy.outcome(report)
 
 
+def demo(config, model, assets, examples):
+    """Of the page: short lines of the held-out text to begin with."""
+    lines = [line.strip() for text in texts_of(examples) for line in text.splitlines()]
+    short = [line for line in lines if 12 <= len(line) <= 48]
+    step = max(1, len(short) // 6)
+    return {
+        "reads": {"kind": "text", "label": "How it begins", "hint": "Begin a text"},
+        "shows": {"kind": "text", "label": "How it goes on"},
+        "samples": [{"text": line} for line in short[step // 2 :: step][:6]],
+    }
+
+
 APP = App(
     "language_model", Config, data, model, predict, evaluate, preview, export,
-    predict_options=Predict, export_options=Export,
+    predict_options=Predict, export_options=Export, demo=demo,
     about="A small model of one author: it knows his words and his verse, and nothing of the world.",
 )  # fmt: skip
 

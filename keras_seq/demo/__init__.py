@@ -7,7 +7,7 @@
 
 What is read and what is shown follows from the signatures in the file and its card: text where there is `utf8`, a
 picture where there is `image`, a clip where there are `frames`, a sound where there is `sound`; text where `utf8` comes
-out, else a bar for each label.
+out, else a bar for each label. Where a prompt is read the text goes on, piece by piece, as warm as a slider says.
 An app may say more, as plain data, all of it optional:
 
     {"title": "English to French", "summary": "What a visitor should know.",

@@ -7,8 +7,9 @@ import { numbers } from "./numbers.mjs";
 import { picture } from "./picture.mjs";
 import { sound } from "./sound.mjs";
 import { text } from "./text.mjs";
+import { writer } from "./writer.mjs";
 
-const READERS = { text, picture, clip, sound, numbers };
+const READERS = { text, writer, picture, clip, sound, numbers };
 const WASM = "/runtime/core/wasm/";
 const at = (id) => document.getElementById(id);
 
@@ -41,6 +42,7 @@ class Page {
     const inputs = (signatures.text ?? signatures.predict ?? signatures.generate)?.inputs ?? {};
     const kinds = { utf8: "text", image: "picture", frames: "clip", sound: "sound" };
     this.reads.kind ??= kinds[Object.keys(kinds).find((name) => name in inputs)] ?? "numbers";
+    if (signatures.text?.outputs.prompt) this.reads.kind = "writer"; // it goes on with a text
     const labels = card.labels?.names ?? card.labels ?? card.tags;
     this.labels = this.shows.labels ?? (Array.isArray(labels) ? labels : []);
     this.reader = (READERS[this.reads.kind] ?? numbers)(this);

@@ -47,8 +47,7 @@ export function text(page) {
     const long =
       new TextEncoder().encode(value).length > room || (ids && Array.from(ids.data).indexOf(2) === ids.shape[1] - 1);
     const odd = card.letters && [...value].find((letter) => !card.letters.includes(letter));
-    const left = signatures.text.outputs.prompt ? "beginning" : "end",
-      cuts = `Longer than this model reads: the ${left} was left out.`;
+    const cuts = "Longer than this model reads: the end was left out.";
     cut.textContent = long ? cuts : odd ? `It knows no “${odd}”.` : "";
   }
 

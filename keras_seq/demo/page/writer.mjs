@@ -1,0 +1,111 @@
+// A text is read and gone on with: typed, or chosen from samples. Each call of the file writes a piece of it.
+import { h, paused, tries } from "./dom.mjs";
+
+const WARM = 0.8; // below 1 the likely is drawn more often than it is likely
+const LONGEST = 4000; // characters
+
+export function writer(page) {
+  const input = h("textarea", {
+    id: "input",
+    rows: 3,
+    spellcheck: false,
+    placeholder: page.reads.hint ?? "Begin a text",
+    oninput: paused(() => begin()),
+    maxlength: LONGEST,
+  });
+  const warmth = h("input", {
+    id: "temperature",
+    type: "range",
+    min: 0,
+    max: 1.5,
+    step: 0.1,
+    value: "text_sample" in page.model.signatures ? WARM : 0,
+    disabled: !("text_sample" in page.model.signatures),
+    oninput: paused(() => begin(false), 60),
+  });
+  const warm = h("output", { for: "temperature" });
+  const output = h("div", { id: "output", class: "output lines", "aria-live": "polite" });
+  const button = (id, label, onclick) => h("button", { id, class: "chip", type: "button", onclick }, label);
+  const more = button("more", "Write on", () => write()),
+    other = button("other", "Another way", () => begin());
+  let prompt = "",
+    written = "";
+
+  /** From the prompt on, anew; `fresh`: with other draws. */
+  async function begin(fresh = true) {
+    const degrees = Number(warmth.value);
+    warm.textContent = degrees ? degrees.toFixed(1) : "0: always the likeliest";
+    other.disabled = !degrees; // there is one likeliest way
+    prompt = input.value.replace(/[ \t]+$/, ""); // what follows brings its own
+    written = "";
+    if (fresh) page.noise = [];
+    await write();
+  }
+
+  /** One call more. */
+  async function write() {
+    if (!prompt.trim()) return show();
+    const asked = prompt;
+    await page.work(async () => {
+      const found = await page.call(...piece(prompt + written));
+      if (asked !== prompt) return;
+      written += found.text;
+      show();
+    });
+  }
+
+  /** The signature and the inputs of the next piece; its noise is drawn once, so that the slider changes nothing else. */
+  function piece(text) {
+    const temperature = Number(warmth.value),
+      signature = temperature ? "text_sample" : "text",
+      given = { utf8: page.model.utf8(text, signature) };
+    if (!temperature) return [signature, given];
+    const { noise } = page.model.signatures[signature].inputs,
+      drawn = (page.noise[written.length] ??= Float32Array.from({ length: noise.shape[1] }, Math.random));
+    return [signature, { ...given, noise: drawn, temperature }];
+  }
+
+  function show() {
+    output.replaceChildren(h("span", { class: "begun" }, prompt.trim() && prompt), prompt.trim() && written);
+    output.dataset.text = prompt.trim() && written;
+    more.disabled = !prompt.trim() || prompt.length + written.length > LONGEST;
+    if (!prompt.trim()) other.disabled = true;
+  }
+
+  const chips = page.samples.map((sample) =>
+    h("button", { class: "chip", type: "button", onclick: () => set(sample) }, sample.text),
+  );
+  async function set(sample) {
+    input.value = sample.text;
+    await begin();
+  }
+
+  const element = h(
+    "div",
+    { class: "stack" },
+    h(
+      "section",
+      { class: "card" },
+      h("label", { class: "title", for: "input" }, page.reads.label ?? "How it begins"),
+      input,
+    ),
+    h(
+      "section",
+      { class: "card answer" },
+      h("h2", { class: "title" }, page.shows.label ?? "How it goes on"),
+      output,
+      h(
+        "div",
+        { class: "controls" },
+        more,
+        other,
+        h("label", { class: "note", for: "temperature" }, "Temperature"),
+        warmth,
+        warm,
+      ),
+    ),
+    tries("Try one", chips),
+  );
+  show();
+  return { element, again: () => (input.value ? begin() : page.samples.length ? set(page.samples[0]) : undefined) };
+}
