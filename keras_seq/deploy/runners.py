@@ -290,7 +290,7 @@ def pad_prompts(prompts, length):
 
 
 def following(tokenizer, prompts, tokens):
-    """The texts of rows of tokens as they follow on their prompts, rows of ids: with the space that may stand between."""
+    """The texts of rows of tokens as they follow on their prompts, rows of ids: with the space that may be between."""
     begun = tokenizer.decode([[int(i) for i in row] for row in prompts])
     whole = tokenizer.decode([[int(i) for i in (*first, *row)] for first, row in zip(prompts, tokens)])
     return [text[len(first) :] for first, text in zip(begun, whole)]

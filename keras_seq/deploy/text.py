@@ -73,7 +73,7 @@ class TextCodec:
         return self._merge_unknown(chosen)
 
     def decode(self, ids, follows=False):
-        """ids (B, T) to texts (B,); special ids give no text. What `follows` on another keeps the space at its beginning."""
+        """ids (B, T) to texts (B,); special ids give no text. What `follows` on another keeps its first space."""
         import tensorflow as tf
 
         text = tf.strings.reduce_join(tf.gather(self.surfaces, ids), axis=-1)
