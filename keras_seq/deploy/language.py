@@ -11,7 +11,7 @@
 The same noise draws the same tokens. `prompt` holds the last S ids of what stands before, then PAD. `text` and
 `text_sample` are in a .tflite only; `generate` and `sample` of a SavedModel take `texts` (B,) string and give `text`
 (B,) string, and its `generate_ids` and `sample_ids` are those above. A text that is given is the prompt, behind what
-the export was told to put `before` it; one that comes out follows on it as it is, with the space that may stand between.
+the export was told to put `before` it; one that comes out can be appended to it as it is.
 """
 
 import functools

@@ -39,6 +39,18 @@ export const tries = (title, chips) =>
   chips.length > 0 &&
   h("section", { class: "samples" }, h("h2", { class: "title" }, title), h("div", { class: "chips" }, chips));
 
+/** A button for each sample of text, which writes it into `input` and then calls `read`. */
+export function choices(samples, input, read) {
+  const set = (sample) => ((input.value = sample.text), read());
+  return samples.map((sample) => h("button", { class: "chip", type: "button", onclick: () => set(sample) }, sample.text));
+}
+
+/** `read` of what stands in `input`, or else of the first sample; for when another file was loaded. */
+export const again = (samples, input, read) => () => {
+  input.value ||= samples[0]?.text ?? "";
+  return input.value ? read() : undefined;
+};
+
 /** What Keras said of a sample, and what was expected. */
 export function told(sample, said, wanted) {
   const plain = (value) => (Array.isArray(value) ? `${value[0]}, ${percent(value[1])}` : String(value));

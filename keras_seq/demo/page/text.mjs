@@ -1,5 +1,5 @@
 // A text is read: typed, or chosen from samples. Shown: the text that is written, labels, or a label for each word.
-import { h, paused, told, tries } from "./dom.mjs";
+import { again, choices, h, paused, told, tries } from "./dom.mjs";
 import { attention, bars, tags, weighed, words } from "./show.mjs";
 
 export function text(page) {
@@ -55,14 +55,7 @@ export function text(page) {
     for (const part of [output, more, beside, cut]) part.replaceChildren();
   }
 
-  const chips = page.samples.map((sample) =>
-    h("button", { class: "chip", type: "button", onclick: () => set(sample) }, sample.text),
-  );
-  async function set(sample) {
-    input.value = sample.text;
-    await read();
-  }
-
+  const chips = choices(page.samples, input, () => read());
   const element = h(
     "div",
     { class: "stack" },
@@ -75,7 +68,7 @@ export function text(page) {
     tries("Try one", chips),
     more,
   );
-  return { element, again: () => (input.value ? read() : page.samples.length ? set(page.samples[0]) : undefined) };
+  return { element, again: again(page.samples, input, () => read()) };
 }
 
 /** A text in, a text out, and where it looked for each word. */

@@ -1,5 +1,5 @@
 // A text is read and gone on with: typed, or chosen from samples. Each call of the file writes a piece of it.
-import { h, paused, tries } from "./dom.mjs";
+import { again, choices, h, paused, tries } from "./dom.mjs";
 
 const WARM = 0.8; // below 1 the likely is drawn more often than it is likely
 const LONGEST = 4000; // characters
@@ -72,14 +72,7 @@ export function writer(page) {
     if (!prompt.trim()) other.disabled = true;
   }
 
-  const chips = page.samples.map((sample) =>
-    h("button", { class: "chip", type: "button", onclick: () => set(sample) }, sample.text),
-  );
-  async function set(sample) {
-    input.value = sample.text;
-    await begin();
-  }
-
+  const chips = choices(page.samples, input, () => begin());
   const element = h(
     "div",
     { class: "stack" },
@@ -107,5 +100,5 @@ export function writer(page) {
     tries("Try one", chips),
   );
   show();
-  return { element, again: () => (input.value ? begin() : page.samples.length ? set(page.samples[0]) : undefined) };
+  return { element, again: again(page.samples, input, () => begin()) };
 }
