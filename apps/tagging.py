@@ -189,16 +189,34 @@ def predict(config, model, assets, texts, aligned=None, split=True):
 
     words = assets["lexicon"]["words"]
     rows = [split_words(text, words, assets["lexicon"]["clitics"]) if split else text.split() for text in texts]
-    tags = tagged(config, model, assets, rows)
+    return [shown(assets, *row, aligned) for row in zip(rows, tagged(config, model, assets, rows))]
+
+
+def shown(assets, words, tags, aligned=None):
+    """Words with their tags; `aligned`: these below them, as on a terminal."""
     if sys.stdout.isatty() if aligned is None else aligned:
-        return [Block(below(*row)) for row in zip(rows, tags)]
-    show = bracketed if entities(assets) else paired
-    return [show(*row) for row in zip(rows, tags)]
+        return Block(below(words, tags))
+    return bracketed(words, tags) if entities(assets) else paired(words, tags)
 
 
 def entities(assets):
     """Whether the tags are those of spans: B-person, I-person, O."""
     return all(tag == "O" or tag[:2] in ("B-", "I-") for tag in assets["tags"])
+
+
+def reads(card, texts):
+    """Texts as an exported file wants them."""
+    from keras_seq.data import spaced, split_words
+
+    rule = card["words"]
+    known = {*rule["whole"], *(["``"] if rule["quotes"] else [])}
+    return [spaced(split_words(text, known, rule["clitics"])) for text in texts]
+
+
+def tells(card, text, outputs):
+    """What an exported file says of a text that it has read."""
+    words = text.split()[: int(outputs["words"])]
+    return shown(card, words, [card["tags"][place] for place in outputs["probabilities"].argmax(axis=-1)])
 
 
 def paired(words, tags):
@@ -291,7 +309,7 @@ def export(config, model, assets, folder, examples, options):
     from keras import ops
 
     from keras_seq import deploy
-    from keras_seq.data import spaced
+    from keras_seq.data import cutting, spaced
 
     places = {tag: i for i, tag in enumerate(assets["tags"])}
     rights = [[places.get(tag, -1) for tag in row["tags"]] for row in examples]
@@ -306,9 +324,10 @@ def export(config, model, assets, folder, examples, options):
     report = deploy.export_predictor(
         model, {"predict": deploy.Signature(answer, {"tokens": ((options.length,), "int32")})}, folder, None,
         metric=accuracy, metric_name="accuracy of the words read", **options.settings(),
-        card={"app": "tagging", "config": dataclasses.asdict(config), "tags": assets["tags"], "text":
-              "words and marks with a space between, as in `It works .`; row i of `probabilities` is that of word i, "
-              "`words` says how many were read"},
+        card={"app": "tagging", "config": dataclasses.asdict(config), "tags": assets["tags"],
+              "words": cutting(assets["lexicon"]["words"], assets["lexicon"]["clitics"]),
+              "text": "words and marks with a space between, as in `It works .`, cut as `words` here says; row i of "
+              "`probabilities` is that of word i, the output `words` says how many were read"},
         files={"tags.json": assets["tags"]},
         text={"tokenizer": assets["tokenizer.model"], "length": options.length,
               "texts": [spaced(row["words"]) for row in examples]},
@@ -318,7 +337,7 @@ def export(config, model, assets, folder, examples, options):
 
 APP = App(
     "tagging", Config, data, model, predict, evaluate, preview, export,
-    predict_options=Predict, export_options=Export, monitor="val_score", mode="max", shown=10**6,
+    predict_options=Predict, export_options=Export, reads=reads, tells=tells, monitor="val_score", mode="max", shown=10**6,
     about="Brown: W. N. Francis and H. Kucera, American English of 1961; redistribution permitted, NLTK's index says for "
           "non-commercial use.",
 )  # fmt: skip

@@ -21,7 +21,7 @@ from PIL import Image
 from keras_seq import demo, layers, models
 from keras_seq.app import Trained
 from keras_seq.app import demo as command
-from keras_seq.data import cut_at_quiet, packages, read_frames, read_picture, shown
+from keras_seq.data import cut_at_quiet, cutting, packages, read_frames, read_picture, shown
 from keras_seq.decoding import generate
 from keras_seq.demo import runtime
 from keras_seq.demo.loopback import PAGE
@@ -103,7 +103,7 @@ def writer_of_tags(folder):
     answer = predictor.Signature(lambda tokens: {"probabilities": model(tokens)}, {"tokens": ((S,), "int32")})
     module, functions, codec = signatures.tracked(model), {"predict": answer.traced()}, ByteCodec(tokenizer_proto())
     module.tables, functions["text"] = codec.tables, codec.reading(functions["predict"], "tokens", S)
-    write(folder, litert.convert(module, functions, ("f32",)), {"tags": LABELS})
+    write(folder, litert.convert(module, functions, ("f32",)), {"tags": LABELS, "words": cutting({"a."}, ["'s"])})
     return model
 
 
@@ -266,8 +266,8 @@ def test_the_page_needs_no_server_once_it_is_there(opened, driver):
 @needs_chromium
 def test_each_word_has_the_label_of_its_first_piece(opened):
     model, tab = opened(writer_of_tags)
-    tab.types("close the copy")
-    ids = pad_sources(tokenizer().encode(["close the copy"]), S)
+    tab.types("a. copy's end.")
+    ids = pad_sources(tokenizer().encode(["a. copy 's end ."]), S)
     best = np.array(model(ids))[0].argmax(axis=-1)
     assert tab.output().split() == [LABELS[best[first]] for first, _ in words(ids[0])]
 

@@ -1,17 +1,21 @@
 """Tagged sentences are read from three kinds of files, with errors that name the line; words are cut sensibly."""
 
 import gzip
+import json
+import subprocess
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from apps.data import load_brown
 from keras_seq.data import (
     Tagged,
     TaggedWords,
     Tokenizer,
     any_case,
+    cutting,
     in_words,
     read_parts,
     read_tagged,
@@ -19,8 +23,14 @@ from keras_seq.data import (
     split_words,
     windows,
     word_parts,
+    written,
 )
 from keras_seq.data.labelled import EOS, PAD
+from keras_seq.deploy.handover import HOSTS
+from tests.browser import NODE, needs_node
+from tests.checks import host
+
+WORDS_OF_HOST = host().words
 
 SENTENCES = [Tagged(["The", "cat", "did", "n't", "sit"], ["DET", "NOUN", "AUX", "PART", "VERB"]),
              Tagged(["#", "Rain"], ["SYM", "NOUN"])]  # fmt: skip
@@ -153,6 +163,50 @@ def test_plain_text_becomes_words(text, known, clitics, words):
 def test_no_character_is_lost(text):
     assert "".join(split_words(text)) == "".join(text.split())
     assert split_words(" ".join(split_words(text)), set(split_words(text))) == split_words(text)
+
+
+ODD = [
+    "He said \"no\", Mr. Smith; didn't he?",
+    "a.m. U.S. e.g.. Jan.5 x.", "10:30 \u00b2\u00bd \u0664,\u0665 \u4e09.5 \u2167",
+    "e\u0301 \u00e9\u200b\ufeffx a\u2581b \u1c7e", "\u0130'S I'LL can\u2019t '' `` ... -- @me #x a_b+c@d.e",
+    "\x1c\x85\u2028",
+]  # fmt: skip
+
+
+def rules():
+    """Words that are known, and clitics."""
+    known = {"Mr.", "Jan.", "``", "''", "Day's", "3-4.", "can't", "o'clock", "...", "etc."}
+    return [(set(), []), (known, ["n't", "'s", "'ll", "\u2019t"]), ({*known, '"'}, ["'s"])]
+
+
+@pytest.mark.parametrize(("known", "clitics"), rules())
+@given(text=st.text() | st.text(alphabet="aMr.Jn'st\"-3/,@# "))
+def test_a_card_says_how_words_are_cut(known, clitics, text):
+    rule = cutting(known, clitics)
+    expected = [word.replace("\u2581", "_") for word in split_words(text, known, clitics)]
+    assert WORDS_OF_HOST(text, **rule) == expected
+    less = {*rule["whole"], *(["``"] if rule["quotes"] else [])}
+    assert split_words(text, less, clitics) == split_words(text, known, clitics)
+
+
+WORDS_OF_WEB = """
+import { readFileSync } from "node:fs";
+import { words } from "./litert.mjs";
+const { texts, rule } = JSON.parse(readFileSync(0));
+console.log(JSON.stringify(texts.map((text) => words(text, rule))));
+"""
+
+
+@needs_node
+@pytest.mark.parametrize(("known", "clitics"), rules())
+def test_javascript_cuts_words_the_same(known, clitics):
+    texts = [*ODD, *(written(words) for words, _ in load_brown()["test"][::40])]
+    rule = cutting(known, clitics)
+    command = [NODE, "--input-type=module", "-e", WORDS_OF_WEB]
+    given = json.dumps({"texts": texts, "rule": rule})
+    done = subprocess.run(command, input=given, cwd=HOSTS / "web", capture_output=True, text=True, timeout=60)
+    assert not done.stderr
+    assert json.loads(done.stdout) == [WORDS_OF_HOST(text, **rule) for text in texts]
 
 
 @pytest.fixture(scope="module")

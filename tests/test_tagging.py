@@ -6,6 +6,7 @@ import io
 import itertools
 import json
 import random
+import re
 import tarfile
 
 import numpy as np
@@ -110,7 +111,7 @@ def test_a_long_sentence_is_read_in_parts(folder):
     assert len(tagging.tagged(trained.config, *rest, [["x" * 999, "cat"]])[0]) == 2
 
 
-def test_the_exported_files_agree(folder):
+def test_the_exported_files_agree(folder, capsys):
     assert APP.run(["export", "--output", str(folder / "pos"), "--length", "29", "--tolerance", "5"]) == 0
     report = store.read_json(folder / "pos" / "report.json")
     rows = {row["name"]: row for row in report["results"]}
@@ -122,6 +123,17 @@ def test_the_exported_files_agree(folder):
     tags = json.loads(file.file("tags.json"))
     assert [tags[i] for i in found["probabilities"].argmax(axis=-1)[: int(found["words"])]] == [
         "DET", "NOUN", "VERB", "ADV"]  # fmt: skip
+    (folder / "pos" / "model_int8.tflite").unlink()  # its likeliest tag may be another
+    plain, many, said = ["The cat sees zibily.", "a dog; some tree?"], " ".join(["the cat sees a tree."] * 9), {}
+    for flags in ([], ["--exported"]):
+        capsys.readouterr()
+        assert APP.run(["predict", "--output", str(folder / "pos"), *plain, many, *flags]) == 0
+        said[len(flags)] = capsys.readouterr()
+    assert said[1].out.splitlines()[:2] == said[0].out.splitlines()[:2]
+    assert "zibily/ADV ./PUNCT" in said[1].out
+    assert re.fullmatch("the file reads 28 tokens: the end of 'the cat sees .*'... was left out\n", said[1].err)
+    assert said[0].out.splitlines()[2].startswith(said[1].out.splitlines()[2])
+    assert not said[0].err
 
 
 def test_what_a_user_does_wrong_is_one_line(folder, capsys):

@@ -161,6 +161,8 @@ class App:
         demo: `demo(config, model, assets, examples) -> dict`, called at export: what `keras_seq.demo` says a page may
             show beside what the exported file tells of itself. Or None: a plain page.
         reads: `reads(card, texts) -> texts` as an exported file wants them, ValueError for odd ones; or None.
+        tells: `tells(card, text, outputs) -> result`, what an exported file has answered to a text, as `predict` shows
+            it; None where it writes a text or tells a label.
         predict_options, export_options: dataclasses whose fields become flags, like those of Config.
         monitor, mode: the metric (of `fit`, or a scalar of the preview) that says which weights are best, or several,
             of which the first that is there does; "min" or "max".
@@ -183,6 +185,7 @@ class App:
     read: collections.abc.Callable | None = None
     demo: collections.abc.Callable | None = None
     reads: collections.abc.Callable | None = None
+    tells: collections.abc.Callable | None = None
     predict_options: type | None = None
     export_options: type | None = None
     monitor: str | tuple[str, ...] = "val_loss"

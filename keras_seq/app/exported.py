@@ -1,5 +1,6 @@
 """`predict --exported`: the exported file answers instead of the model, in a fraction of a second: no tensorflow."""
 
+import sys
 from pathlib import Path
 
 from keras_seq.app.cli import UserError, as_option
@@ -33,19 +34,31 @@ def answering(app, folder: Path, given: dict):
     if signature not in file.signatures:
         raise UserError(f"expected a file that reads text, got {path}: leave --exported out")
     names = (card.get("labels") or {}).get("names")
-    if not {UTF8, *([PROBABILITIES] if names else [])} & set(file.signatures[signature]["outputs"]):
+    if not app.tells and not {UTF8, *([PROBABILITIES] if names else [])} & set(file.signatures[signature]["outputs"]):
         raise UserError(f"expected a file that answers with a text or a label, got {path}: leave --exported out")
 
     def answers(texts: list[str]) -> list:
         texts = app.reads(card, texts) if app.reads else texts
-        found = [file.run(signature, utf8=file.utf8(text, signature)) for text in texts]
-        goes_on = "prompt" in file.signatures[signature]["outputs"]
-        return [
-            iter([text, readable(outputs, names)]) if goes_on else readable(outputs, names)
-            for text, outputs in zip(texts, found)
-        ]
+        return [answer(text) for text in texts]
+
+    def answer(text: str):
+        outputs = file.run(signature, utf8=file.utf8(text, signature))
+        if size := cut(file, text, outputs):
+            print(f"the file reads {size} tokens: the end of {text[:40]!r}... was left out", file=sys.stderr)
+        if app.tells:
+            return app.tells(card, text, {name: x[0] for name, x in outputs.items()})
+        result = readable(outputs, names)
+        return iter([text, result]) if "prompt" in outputs else result
 
     return answers
+
+
+def cut(file, text: str, outputs: dict) -> int:
+    """Returns how many tokens a file reads of a text, if it has more; 0 where it was read to its end."""
+    ids = next((outputs[name][0] for name in ("source", "prompt", "tokens") if name in outputs), None)
+    if ids is None or "prompt" in outputs or not ids[-1]:  # of a prompt the end counts; a row with room was not cut
+        return 0
+    return len(ids) - 1 if len(file.tokenizer().encode(text)) >= len(ids) else 0
 
 
 def check_seal(app, folder: Path) -> None:

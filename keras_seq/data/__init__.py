@@ -41,7 +41,7 @@ from keras_seq.data.tagged import Tagged, read_parts, read_tagged
 from keras_seq.data.texts import read_texts, some, split_texts
 from keras_seq.data.tokenizer import Tokenizer
 from keras_seq.data.video import Clip, read_all, read_clips, read_frames, resize
-from keras_seq.data.words import in_words, spaced, split_words, windows, written
+from keras_seq.data.words import cutting, in_words, spaced, split_words, windows, written
 
 __all__ = [
     "aligned_scores", "resize",
@@ -53,7 +53,7 @@ __all__ = [
     "cooccurrence_vectors",
     "Labelled", "Rows", "any_case", "by_length", "case_forms", "read_rows", "shared_rows", "split_rows", "word_parts",
     "MASK", "Masked",
-    "Tagged", "TaggedWords", "in_words", "read_parts", "read_tagged", "spaced", "split_words", "windows",
+    "Tagged", "TaggedWords", "cutting", "in_words", "read_parts", "read_tagged", "spaced", "split_words", "windows",
     "read_texts", "some", "split_texts", "written",
     "SoundBatches", "Spoken", "cut_at_quiet", "read_sound", "read_spoken", "samples", "split_spoken", "spoken_text",
     "Stream", "hold_out", "read_documents",

@@ -43,6 +43,24 @@ def split_words(text, known=(), clitics=()):
     return [next(marks) if word == '"' else word for word in words]
 
 
+def cutting(known, clitics):
+    """How `split_words` cuts with these, as plain data for programs that have only the exported file.
+
+    Returns:
+        {"pattern", a regular expression of words and marks in which \\w and \\d are of Unicode, "whole", the known
+        words that it would cut, "clitics", "quotes": whether plain quotes become `` and '' in turns}. With `whole` in
+        the place of all known words `split_words` cuts the same.
+
+    Example:
+        >>> cutting({"Mr.", "cat"}, ["n't"])["whole"]
+        ['Mr.']
+    """
+    pattern = "".join(re.sub(r"\s+(#.*)?$", "", line).strip() for line in TOKEN.pattern.splitlines())
+    whole = sorted(word for word in known if cut(word, (), clitics) != [word] or word[1:].endswith("."))
+    quotes = "``" in known and '"' not in known
+    return {"pattern": pattern.replace(r"\#", "#"), "whole": whole, "clitics": list(clitics), "quotes": quotes}
+
+
 def cut(chunk, known, clitics):
     """What stands between two spaces, as words."""
     if chunk in known:

@@ -26,7 +26,7 @@ export function text(page) {
 
   async function read() {
     const typed = input.value.trim(),
-      value = card.letters ? typed.toLowerCase() : typed,
+      value = card.letters ? typed.toLowerCase() : card.words ? page.model.words(typed).join(" ") : typed,
       sample = page.samples.find((one) => one.text === value),
       now = ++last;
     if (!value) return clear();

@@ -7,8 +7,10 @@
 """
 
 import argparse
+import itertools
 import json
 import pathlib
+import re
 import sys
 import zipfile
 
@@ -52,6 +54,15 @@ class Model:
         nothing = reads and not given.strip()
         return "" if nothing else bytes(letters[letters > 0].astype("uint8")).decode(errors="replace")
 
+    def words(self, text):
+        """The words and marks of a text, where the card has `words`: `text` wants them with a space between.
+
+        Example:
+            >>> model.text(" ".join(model.words("It works.")))["words"]
+            array([3], dtype=int32)
+        """
+        return words(text, **self.card()["words"])
+
     def utf8(self, text, signature="text"):
         """A text as the signature reads it: int32 (1, N), its bytes, then 0; of too long a prompt the last N."""
         size = self.inputs(signature)["utf8"]["shape"][1]
@@ -88,6 +99,21 @@ class Model:
         """What the file says of itself: its sizes, its signatures, how it was trained."""
         with zipfile.ZipFile(self.path) as archive:
             return json.loads(archive.read("card.json"))
+
+
+def words(text, pattern, whole, clitics, quotes):
+    """The words and marks of a text, cut as a card's `words` says."""
+    whole, found, marks = set(whole), [], itertools.cycle(["``", "''"])
+    for chunk in text.split():
+        first = len(found)
+        for word in [chunk] if chunk in whole else re.findall(pattern, chunk):
+            ends = () if word in whole else clitics
+            size = next((len(end) for end in ends if word.lower().endswith(end) and len(word) > len(end)), 0)
+            if word == "." and len(found) > first and found[-1] + "." in whole:
+                found[-1] += "."
+            else:
+                found += [word[:-size], word[-size:]] if size else [word]
+    return [next(marks) if quotes and word == '"' else word.replace("\u2581", "_") for word in found]
 
 
 # --- golden.json ------------------------------------------------------------------------------------------------------

@@ -76,6 +76,11 @@ export class Model {
     return Int32Array.from(bytes.subarray(from, from + size));
   }
 
+  /** The words and marks of a text, where the card has `words`: `text` wants them with a space between. */
+  words(text) {
+    return words(text, this.card.words);
+  }
+
   /** The pieces of text that ids stand for, by the vocabulary in the file; "▁" in them is a space. */
   pieces(ids) {
     this.vocabulary ??= vocabulary(this.files["tokenizer.model"]);
@@ -91,6 +96,40 @@ const facts = (details) => Object.fromEntries(details.map((d) => [d.name, { shap
 const count = (shape) => shape.reduce((a, b) => a * b, 1);
 const card = (files) => (files["card.json"] ? JSON.parse(decode(files["card.json"])) : {});
 const decode = (bytes) => new TextDecoder().decode(Uint8Array.from(bytes));
+
+/** The words and marks of a text, cut as a card's `words` says. */
+export function words(text, { pattern, whole, clitics, quotes }) {
+  const known = new Set(whole),
+    token = unicode(pattern),
+    found = [];
+  for (const chunk of text.split(/(?:[^\S\ufeff]|[\x1c-\x1f\x85])+/u).filter(Boolean)) {
+    const first = found.length;
+    for (const word of known.has(chunk) ? [chunk] : chunk.match(token)) {
+      const end = !known.has(word) && clitics.find((end) => word.toLowerCase().endsWith(end) && word.length > end.length);
+      if (word === "." && found.length > first && known.has(`${found.at(-1)}.`)) found[found.length - 1] += ".";
+      else if (end) found.push(word.slice(0, -end.length), word.slice(-end.length));
+      else found.push(word);
+    }
+  }
+  let marks = 0;
+  return found.map((word) => (quotes && word === '"' ? ["``", "''"][marks++ % 2] : word.replaceAll("\u2581", "_")));
+}
+
+/** A regular expression whose \w and \d are of Unicode, which those of JavaScript are not. */
+function unicode(pattern) {
+  const letters = "\\p{L}\\p{N}_";
+  const parts = {
+    "[^\\W\\d_]": "[\\p{L}\\p{Nl}\\p{No}]",
+    "[\\w": `[${letters}`,
+    "\\w": `[${letters}]`,
+    "\\d": "\\p{Nd}",
+    "\\S": "[^]", // there is no white space
+  };
+  return new RegExp(
+    pattern.replace(/\[\^\\W\\d_\]|\[\\w|\\[wdS]/g, (part) => parts[part]),
+    "gu",
+  );
+}
 
 /** A number, an array or an earlier output as a typed array of the right size. */
 function filled(value, shape, Type, name) {
