@@ -310,9 +310,23 @@ def words_right(rows):
     return 100 - error_rates(rows)["word_errors"]
 
 
+def demo(config, model, assets, examples):
+    """Of the page: some test words with what the model says greedily, which is what the page's file does."""
+    fitting = readable(assets, examples, config.max_length)
+    step = max(1, len(fitting) // 6)
+    chosen = fitting[step // 2 :: step][:6]
+    found = pronounce(config, model, assets, [row["word"] for row in chosen])
+    return {
+        "reads": {"kind": "text", "label": "Word", "hint": "Type a word"},
+        "shows": {"kind": "text", "label": "How it is spoken"},
+        "samples": [{"text": row["word"], "said": results[0][1], "wanted": " or ".join(row["pronunciations"])}
+                    for row, results in zip(chosen, found)],
+    }  # fmt: skip
+
+
 APP = App(
     "pronunciation", Config, data, model, predict, evaluate, preview, export,
-    predict_options=Predict, export_options=Export, example="WORD", reads=reads,
+    predict_options=Predict, export_options=Export, example="WORD", reads=reads, demo=demo,
     monitor="val_word_errors",
     about="The dictionary is CMUdict (Carnegie Mellon University, BSD style): General American, with many names.",
 )  # fmt: skip

@@ -4,12 +4,13 @@ import { breath, colour, h, percent, s } from "./dom.mjs";
 const SPACE = "\u2581",
   END = ["</s>", "<pad>", "<s>"];
 
-/** Pieces of words as words: [{ word, from, to }], up to the end of the text, which is one of them. */
+/** Pieces of words as words: [{ word, from, to }], up to the end of the text, which is one of them; letters are words. */
 export function words(pieces) {
   const found = [],
     end = pieces.findIndex((piece) => END.includes(piece));
+  const begins = pieces.some((piece) => piece.startsWith(SPACE)) ? (piece) => piece.startsWith(SPACE) : () => true;
   pieces.slice(0, end < 0 ? undefined : end).forEach((piece, i) => {
-    if (piece.startsWith(SPACE) || !found.length) found.push({ word: "", from: i, to: i });
+    if (begins(piece) || !found.length) found.push({ word: "", from: i, to: i });
     Object.assign(found.at(-1), { word: found.at(-1).word + piece.replaceAll(SPACE, ""), to: i + 1 });
   });
   if (end >= 0) found.push({ word: "end", from: end, to: end + 1, end: true });
