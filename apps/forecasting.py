@@ -439,6 +439,29 @@ def export(config, model, assets, folder, examples, options):
     return deploy.outcome(report)
 
 
+def demo(config, model, assets, examples):
+    """Of the page: some windows of the test rows, and what came after them."""
+    import numpy as np
+
+    step = max(1, len(examples) // 6)
+    starts = [row["row"] for row in examples[step // 2 :: step][:6]]
+    table = rows_of(config, config.data)
+    inputs, _, _ = windows(config, table, starts).window(starts)
+    plain = {name: x.tolist() if x.dtype.kind == "i" else rounded(x) for name, x in inputs.items()}
+    names = [str(np.datetime64(int(table.time[i]), "s"))[:16].replace("T", " ") if table.time is not None else
+             f"row {i}" for i in starts]  # fmt: skip
+    came = rounded(over(table.values, starts, config.horizon))
+    rows = [dict(zip(plain, each)) for each in zip(*plain.values())]
+    return {"samples": [{"text": name, **row, "came": after} for name, row, after in zip(names, rows, came)]}
+
+
+def rounded(x, digits=6):
+    """Numbers as lists, so exact."""
+    import numpy as np
+
+    return np.vectorize(lambda value: float(f"{value:.{digits}g}"), otypes=[float])(x).tolist()
+
+
 CARD = {  # what the file says of its inputs
     "past": "the last rows of the targets, as they are in the table, nothing missing",
     "time": "of these rows and of those to come: minutes since 1970-01-01 00:00 by the clock on the wall",
@@ -448,7 +471,7 @@ CARD = {  # what the file says of its inputs
 
 APP = App(
     "forecasting", Config, data, model, predict, evaluate, preview, export,
-    predict_options=Predict, export_options=Export, example="FILE", batch=1, shown=1000,
+    predict_options=Predict, export_options=Export, demo=demo, example="FILE", batch=1, shown=1000,
     about="The pack's traffic is that of one motorway, 2016 to 2018; the test is 2018.",
 )  # fmt: skip
 

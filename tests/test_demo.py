@@ -73,6 +73,20 @@ def writer(folder):
     return model
 
 
+def forecaster(folder):
+    """It reads S rows of two series and their times, and tells T rows to come."""
+    keras.utils.set_random_seed(5)
+    common = {"horizon": T, "context": S, "mean": [3.0, -1.0], "deviation": [2.0, 1.5], "quantiles": [0.1, 0.5, 0.9]}
+    model = models.RecurrentForecaster(**common, calendar=True, units=7, num_layers=1)
+    read = {"past": ((S, 2), "float32"), "time": ((S + T,), "int32")}
+    answer = predictor.Signature(lambda **inputs: {"forecast": model(inputs)}, read)
+    with litert.for_phones():
+        functions = {"predict": answer.traced()}
+    card = {"targets": ["cars", "bikes"], "quantiles": common["quantiles"]}
+    write(folder, litert.convert(signatures.tracked(model), functions, ("f32",)), card)
+    return model
+
+
 def captioner(folder):
     keras.utils.set_random_seed(5)
     encoder, shape = layers.PatchEncoder(20, 4, 2, 1, 23), (SIZE, SIZE, 3)
@@ -243,6 +257,32 @@ def test_a_text_goes_on_as_keras_and_the_file_say(opened, tmp_path):
     assert tab.output() == drawn  # of the same noise
     tab.does(tab.find("#other").click)
     assert tab.output() != drawn
+    assert tab.errors() == []
+
+
+@needs_chromium
+def test_rows_to_come_are_foretold_as_keras_does_and_if_others_had_been(opened):
+    past = np.random.default_rng(3).normal(size=(S, 2)).astype("float32")
+    time = 60 * np.arange(S + T) + 25_000_000
+    sample = {"text": "one", "past": past.tolist(), "time": time.tolist(), "came": past[:T].tolist()}
+    model, tab = opened(forecaster, samples=[sample])
+
+    def expected(column, factor):
+        changed = np.where(np.arange(S)[:, None] < S - T, past, np.float32(factor) * past)
+        found = model({"past": changed[None], "time": time[None].astype("int32")})
+        return np.array(found)[0, :, column, 1]
+
+    def choose(selector, value, event):
+        tab.js(f"const e = document.querySelector('{selector}'); e.value = {value}; e.dispatchEvent(new Event('{event}'))")
+
+    np.testing.assert_allclose(json.loads(tab.output()), expected(0, 1), rtol=1e-4)
+    tab.does(lambda: choose("#factor", 1.5, "input"))
+    np.testing.assert_allclose(json.loads(tab.output()), expected(0, 1.5), rtol=1e-4)
+    choose("#target", 1, "change")
+    np.testing.assert_allclose(json.loads(tab.output()), expected(1, 1.5), rtol=1e-4)
+    shapes = tab.js("return [...document.querySelectorAll('polyline')].map((x) => [x.getAttribute('class'), x.points.length])")
+    assert shapes == [["past", S], ["came", T], ["foretold", T]]
+    assert f"80 % of what comes should lie in the band: of these {T} rows " in tab.find("#output + .note").text
     assert tab.errors() == []
 
 

@@ -3,13 +3,14 @@ import { load } from "/host/litert.mjs";
 
 import { clip } from "./clip.mjs";
 import { h } from "./dom.mjs";
+import { forecast } from "./forecast.mjs";
 import { numbers } from "./numbers.mjs";
 import { picture } from "./picture.mjs";
 import { sound } from "./sound.mjs";
 import { text } from "./text.mjs";
 import { writer } from "./writer.mjs";
 
-const READERS = { text, writer, picture, clip, sound, numbers };
+const READERS = { text, writer, picture, clip, sound, forecast, numbers };
 const WASM = "/runtime/core/wasm/";
 const at = (id) => document.getElementById(id);
 
@@ -43,6 +44,7 @@ class Page {
     const kinds = { utf8: "text", image: "picture", frames: "clip", sound: "sound" };
     this.reads.kind ??= kinds[Object.keys(kinds).find((name) => name in inputs)] ?? "numbers";
     if (signatures.text?.outputs.prompt) this.reads.kind = "writer"; // it goes on with a text
+    if (signatures.predict?.outputs.forecast && card.targets && this.samples.length) this.reads.kind = "forecast";
     const labels = card.labels?.names ?? card.labels ?? card.tags;
     this.labels = this.shows.labels ?? (Array.isArray(labels) ? labels : []);
     this.reader = (READERS[this.reads.kind] ?? numbers)(this);

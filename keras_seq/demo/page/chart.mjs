@@ -1,0 +1,67 @@
+// Series of numbers as a picture: lines and bands over rows.
+import { s } from "./dom.mjs";
+
+const EDGE = { left: 52, right: 12, top: 12, bottom: 26 };
+const HEIGHT = 300;
+
+/**
+ * @param {number} width in pixels.
+ * @param {{ kind: string, at: number, values: ArrayLike<number> }[]} lines from row `at` on.
+ * @param {{ at: number, low: ArrayLike<number>, high: ArrayLike<number> }[]} bands the same, between two lines.
+ * @param {{ kind: string, at: number }[]} marks upright lines at some rows.
+ * @param {[number, string][]} ticks rows that are named below.
+ */
+export function chart({ width, lines, bands = [], marks = [], ticks = [] }) {
+  const rows = [...lines, ...bands].map(({ at, values, low }) => [at, at + (values ?? low).length - 1]);
+  const all = [...lines.map(({ values }) => values), ...bands.flatMap(({ low, high }) => [low, high])];
+  const [first, last] = range(rows.flat()),
+    heights = steps(...range(all.flatMap((values) => Array.from(values))));
+  const x = scale(first, last, EDGE.left, width - EDGE.right),
+    y = scale(heights[0], heights.at(-1), HEIGHT - EDGE.bottom, EDGE.top);
+  const points = (values, at) => Array.from(values, (value, i) => `${x(at + i).toFixed(1)},${y(value).toFixed(1)}`);
+  return s(
+    "svg",
+    { class: "chart", width, height: HEIGHT, viewBox: `0 0 ${width} ${HEIGHT}`, role: "img" },
+    heights.map((value) =>
+      s(
+        "g",
+        { class: "grid" },
+        s("line", { x1: EDGE.left, x2: width - EDGE.right, y1: y(value), y2: y(value) }),
+        s("text", { x: EDGE.left - 8, y: y(value) + 4, "text-anchor": "end" }, short(value)),
+      ),
+    ),
+    ticks.map(([row, name]) => s("text", { class: "tick", x: x(row), y: HEIGHT - 6, "text-anchor": "middle" }, name)),
+    marks.map(({ kind, at }) =>
+      s("line", { class: kind, x1: x(at), x2: x(at), y1: EDGE.top, y2: HEIGHT - EDGE.bottom }),
+    ),
+    bands.map(({ at, low, high }) =>
+      s("polygon", { class: "band", points: [...points(high, at), ...points(low, at).reverse()].join(" ") }),
+    ),
+    lines.map(({ kind, at, values }) => s("polyline", { class: kind, points: points(values, at).join(" ") })),
+  );
+}
+
+/** Rows to name below a chart: of times, in minutes since 1970 on the wall, some days; of rows without times none. */
+export function days(time, most) {
+  if (!time) return [];
+  const day = (minutes) => Math.floor(minutes / 1440);
+  const begins = Array.from(time.keys()).filter((i) => i > 0 && day(time[i]) !== day(time[i - 1]));
+  const each = Math.ceil(begins.length / most);
+  const name = (i) => new Date(60000 * time[i]).toLocaleDateString("en", { timeZone: "UTC", weekday: "short", day: "numeric" });
+  return begins.filter((_, i) => i % each === 0).map((i) => [i, name(i)]);
+}
+
+const range = (numbers) => numbers.reduce(([low, high], x) => [Math.min(low, x), Math.max(high, x)], [Infinity, -Infinity]);
+const scale = (from, to, low, high) => (value) => low + ((value - from) / (to - from || 1)) * (high - low);
+
+/** Round numbers, three to seven, from below `low` to above `high`. */
+function steps(low, high) {
+  const size = high - low || Math.abs(high) || 1,
+    power = 10 ** Math.floor(Math.log10(size / 3)),
+    step = power * [1, 2, 5, 10].find((factor) => size / (factor * power) <= 5);
+  const first = Math.floor(low / step),
+    last = Math.max(first + 1, Math.ceil(high / step));
+  return Array.from({ length: last - first + 1 }, (_, i) => (first + i) * step);
+}
+
+const short = (value) => value.toLocaleString("en", { notation: "compact", maximumSignificantDigits: 3 });

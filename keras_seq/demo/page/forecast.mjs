@@ -1,0 +1,109 @@
+// Rows of a table are read and those to come foretold: a chart of both, and what if the last rows had been others.
+import { chart, days } from "./chart.mjs";
+import { h, paused, tries } from "./dom.mjs";
+
+const PAST = 7; // of the past as many rows as this many horizons are shown
+
+export function forecast(page) {
+  const { signatures, card } = page.model;
+  const [, horizon, count, quantiles] = signatures.predict.outputs.forecast.shape,
+    size = signatures.predict.inputs.past.shape[1],
+    middle = card.quantiles.indexOf(0.5);
+  const output = h("div", { id: "output", class: "output" });
+  const target = h(
+    "select",
+    { id: "target", "aria-label": "series", onchange: () => show() },
+    card.targets.map((name, i) => h("option", { value: i }, name)),
+  );
+  const factor = h("input", {
+    id: "factor",
+    type: "range",
+    min: 0.5,
+    max: 1.5,
+    step: 0.05,
+    value: 1,
+    oninput: paused(() => read(), 60),
+  });
+  const told = h("p", { class: "note" }),
+    much = h("output", { for: "factor" });
+  let sample, past, found;
+
+  async function set(chosen) {
+    sample = chosen;
+    factor.value = 1;
+    await read();
+  }
+
+  /** Foretells what comes after the rows of the sample, the last of them changed as the slider says. */
+  async function read() {
+    if (!sample) return;
+    const by = Number(factor.value);
+    much.textContent = `× ${by.toFixed(2)}`;
+    past = Float32Array.from(sample.past.flat(), (value, i) => (i < (size - horizon) * count ? value : value * by));
+    const inputs = { ...sample, past, known: sample.known?.flat() };
+    await page.work(async () => {
+      found = (await page.call("predict", inputs)).forecast.data;
+      show();
+    });
+  }
+
+  function show() {
+    const column = Number(target.value),
+      shown = Math.min(size, PAST * horizon);
+    const of = (rows) => rows.map((row) => row[column]);
+    const level = (q) => Array.from({ length: horizon }, (_, t) => found[(t * count + column) * quantiles + q]);
+    const before = Array.from({ length: shown }, (_, i) => past[(size - shown + i) * count + column]);
+    const came = sample.came && of(sample.came),
+      [low, high] = [level(0), level(quantiles - 1)];
+    const width = Math.max(320, output.clientWidth);
+    const picture = chart({
+      width,
+      lines: [
+        { kind: "past", at: 0, values: before },
+        ...(came ? [{ kind: "came", at: shown, values: came }] : []),
+        { kind: "foretold", at: shown, values: level(middle) },
+      ],
+      bands: [{ at: shown, low, high }],
+      marks: [{ kind: "now", at: shown - 0.5 }],
+      ticks: days(sample.time?.slice(size - shown), width / 90),
+    });
+    output.dataset.text = JSON.stringify(level(middle).map((value) => Number(value.toPrecision(6))));
+    output.replaceChildren(picture);
+    const share = Math.round(100 * (card.quantiles.at(-1) - card.quantiles[0]));
+    const inside = came?.filter((value, t) => low[t] <= value && value <= high[t]).length;
+    told.textContent = `${share} % of what comes should lie in the band${came ? `: of these ${horizon} rows ${inside} do` : ""}.`;
+  }
+
+  const key = (kind, name) => h("span", { class: "key" }, h("i", { class: kind }), name);
+  const chips = page.samples.map((one) =>
+    h("button", { class: "chip", type: "button", onclick: () => set(one) }, one.text),
+  );
+  const element = h(
+    "div",
+    { class: "stack" },
+    h(
+      "section",
+      { class: "card" },
+      h(
+        "div",
+        { class: "keys" },
+        card.targets.length > 1 ? target : h("h2", { class: "title" }, card.targets[0]),
+        key("past", "read"),
+        key("foretold", "foretold"),
+        page.samples.some(({ came }) => came) && key("came", "what came"),
+      ),
+      output,
+      told,
+      h(
+        "div",
+        { class: "controls lines" },
+        h("label", { class: "note", for: "factor" }, `What if the last ${horizon} rows had been`),
+        factor,
+        much,
+      ),
+    ),
+    tries("Try one", chips),
+  );
+  addEventListener("resize", paused(() => found && show()));
+  return { element, again: () => (sample ? read() : page.samples.length ? set(page.samples[0]) : undefined) };
+}
