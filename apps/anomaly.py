@@ -368,6 +368,21 @@ def export(config, model, assets, folder, examples, options):
     return deploy.outcome(report)
 
 
+def demo(config, model, assets, examples):
+    """Of the page: a stretch of the series that the file is calibrated on, with what is labelled unusual in it."""
+    one = chosen(config, examples[0]["series"])
+    middle = one.windows[0][0] if one.windows else one.clean
+    first = max(0, min(middle - STRETCH // 2, len(one.values) - STRETCH - config.context))
+    rows = one.values[first : first + STRETCH + config.context]
+    windows = [[a - first, b - first] for a, b in one.windows if first <= a and b < first + len(rows)]
+    minutes = {} if one.time is None else {"time": [int(t // 60) for t in one.time[first : first + len(rows)]]}
+    return {"samples": [{"text": one.name, "rows": [[float(f"{x:.6g}") for x in row] for row in rows],
+                         "windows": windows, **minutes}]}  # fmt: skip
+
+
+STRETCH = 480  # rows that a page judges
+
+
 def chosen(config, name):
     """The series of a name."""
     series = {one.name: one for one in watched(config)}
@@ -394,7 +409,7 @@ CARD = {  # what the file says of its inputs
 
 APP = App(
     "anomaly", Config, data, model, predict, evaluate, preview, export,
-    predict_options=Predict, export_options=Export, example="FILE", batch=1, shown=1,
+    predict_options=Predict, export_options=Export, demo=demo, example="FILE", batch=1, shown=1,
     about="The pack has one anomaly in one series: it shows that the parts work, not how good they are. NAB tells more.",
 )  # fmt: skip
 

@@ -87,6 +87,28 @@ def forecaster(folder):
     return model
 
 
+def detector(folder):
+    """It judges rows of two series, after S that it reads."""
+    keras.utils.set_random_seed(5)
+    network = models.TransformerForecaster(
+        1, S, [0.0] * 2, [1.0] * 2, calendar=False, window=True, patch=S, dim=8, num_heads=2, num_layers=1
+    )
+    model = models.Detector(network, S, 2)
+    values = np.random.default_rng(3).normal(size=(60, 2))
+    model.calibrate(values, values.mean(axis=0), values.std(axis=0), 1.2)
+
+    def step(row, **state):
+        scores, flags, state = model.step(row[:, None], state)
+        return {"score": scores[:, 0], "flag": flags[:, 0], **state}
+
+    read = {"row": ((2,), "float32"), "past": ((S, 2), "float32"), "mean": ((2,), "float32"), "variance": ((2,), "float32")}
+    with litert.for_phones():
+        functions = {"step": predictor.Signature(step, read).traced()}
+    facts = {name: np.array(getattr(model, name)).tolist() for name in ("deviation", "error_mean", "error_variance")}
+    write(folder, litert.convert(signatures.tracked(model), functions, ("f32",)), {"variables": ["a", "b"], **facts})
+    return model
+
+
 def captioner(folder):
     keras.utils.set_random_seed(5)
     encoder, shape = layers.PatchEncoder(20, 4, 2, 1, 23), (SIZE, SIZE, 3)
@@ -283,6 +305,30 @@ def test_rows_to_come_are_foretold_as_keras_does_and_if_others_had_been(opened):
     shapes = tab.js("return [...document.querySelectorAll('polyline')].map((x) => [x.getAttribute('class'), x.points.length])")
     assert shapes == [["past", S], ["came", T], ["foretold", T]]
     assert f"80 % of what comes should lie in the band: of these {T} rows " in tab.find("#output + .note").text
+    assert tab.errors() == []
+
+
+@needs_chromium
+def test_rows_are_judged_as_keras_does_and_if_some_were_off(opened):
+    rows = np.random.default_rng(4).normal(size=(S + 40, 2)).astype("float32")
+    model, tab = opened(detector, samples=[{"text": "one", "rows": rows.tolist(), "windows": [[20, 22]]}])
+
+    def expected(by):
+        changed = rows.copy()
+        changed[S + 8] += np.float32(by) * np.array(model.deviation, "float32")  # a sixteenth of S, at a fifth
+        scores, flags, _ = model.step(changed[None, S:], model.start(changed[None, :S]))
+        return np.array(scores)[0], np.array(flags)[0]
+
+    for by in (0, 4, -3):
+        if by:
+            change = "const e = document.querySelector('#off'); e.value = arguments[0]"
+            tab.does(lambda: tab.js(f"{change}; e.dispatchEvent(new Event('input'))", by))  # noqa: B023
+        found, (scores, flags) = json.loads(tab.output()), expected(by)
+        np.testing.assert_allclose(found["scores"], scores, rtol=2e-3, atol=1e-4)
+        assert found["flags"] == flags.tolist()
+        assert f"{int(flags.sum())} of 40 rows are flagged; labelled as unusual: rows 20 to 22" in tab.find(".note").text
+    assert flags.any()
+    assert not flags.all()
     assert tab.errors() == []
 
 

@@ -2,26 +2,25 @@
 import { s } from "./dom.mjs";
 
 const EDGE = { left: 52, right: 12, top: 12, bottom: 26 };
-const HEIGHT = 300;
 
 /**
- * @param {number} width in pixels.
+ * @param {number} width in pixels, and the height.
  * @param {{ kind: string, at: number, values: ArrayLike<number> }[]} lines from row `at` on.
  * @param {{ at: number, low: ArrayLike<number>, high: ArrayLike<number> }[]} bands the same, between two lines.
  * @param {{ kind: string, at: number }[]} marks upright lines at some rows.
  * @param {[number, string][]} ticks rows that are named below.
  */
-export function chart({ width, lines, bands = [], marks = [], ticks = [] }) {
+export function chart({ width, height = 300, lines, bands = [], marks = [], ticks = [] }) {
   const rows = [...lines, ...bands].map(({ at, values, low }) => [at, at + (values ?? low).length - 1]);
   const all = [...lines.map(({ values }) => values), ...bands.flatMap(({ low, high }) => [low, high])];
   const [first, last] = range(rows.flat()),
     heights = steps(...range(all.flatMap((values) => Array.from(values))));
   const x = scale(first, last, EDGE.left, width - EDGE.right),
-    y = scale(heights[0], heights.at(-1), HEIGHT - EDGE.bottom, EDGE.top);
+    y = scale(heights[0], heights.at(-1), height - EDGE.bottom, EDGE.top);
   const points = (values, at) => Array.from(values, (value, i) => `${x(at + i).toFixed(1)},${y(value).toFixed(1)}`);
   return s(
     "svg",
-    { class: "chart", width, height: HEIGHT, viewBox: `0 0 ${width} ${HEIGHT}`, role: "img" },
+    { class: "chart", width, height, viewBox: `0 0 ${width} ${height}`, role: "img" },
     heights.map((value) =>
       s(
         "g",
@@ -30,9 +29,9 @@ export function chart({ width, lines, bands = [], marks = [], ticks = [] }) {
         s("text", { x: EDGE.left - 8, y: y(value) + 4, "text-anchor": "end" }, short(value)),
       ),
     ),
-    ticks.map(([row, name]) => s("text", { class: "tick", x: x(row), y: HEIGHT - 6, "text-anchor": "middle" }, name)),
+    ticks.map(([row, name]) => s("text", { class: "tick", x: x(row), y: height - 6, "text-anchor": "middle" }, name)),
     marks.map(({ kind, at }) =>
-      s("line", { class: kind, x1: x(at), x2: x(at), y1: EDGE.top, y2: HEIGHT - EDGE.bottom }),
+      s("line", { class: kind, x1: x(at), x2: x(at), y1: EDGE.top, y2: height - EDGE.bottom }),
     ),
     bands.map(({ at, low, high }) =>
       s("polygon", { class: "band", points: [...points(high, at), ...points(low, at).reverse()].join(" ") }),
@@ -41,9 +40,9 @@ export function chart({ width, lines, bands = [], marks = [], ticks = [] }) {
   );
 }
 
-/** Rows to name below a chart: of times, in minutes since 1970 on the wall, some days; of rows without times none. */
-export function days(time, most) {
-  if (!time) return [];
+/** Which rows are named below a chart, and how: by day where there are times, in minutes since 1970 on the wall. */
+export function ticks(time, count, most) {
+  if (!time) return steps(0, count).filter((row) => row < count).map((row) => [row, short(row)]);
   const day = (minutes) => Math.floor(minutes / 1440);
   const begins = Array.from(time.keys()).filter((i) => i > 0 && day(time[i]) !== day(time[i - 1]));
   const each = Math.ceil(begins.length / most);

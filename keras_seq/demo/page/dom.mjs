@@ -39,10 +39,29 @@ export const tries = (title, chips) =>
   chips.length > 0 &&
   h("section", { class: "samples" }, h("h2", { class: "title" }, title), h("div", { class: "chips" }, chips));
 
-/** A button for each sample of text, which writes it into `input` and then calls `read`. */
-export function choices(samples, input, read) {
-  const set = (sample) => ((input.value = sample.text), read());
-  return samples.map((sample) => h("button", { class: "chip", type: "button", onclick: () => set(sample) }, sample.text));
+/** A button for each sample that has a name, which hands it to `choose`. */
+export const choices = (samples, choose) =>
+  samples.map((sample) => h("button", { class: "chip", type: "button", onclick: () => choose(sample) }, sample.text));
+
+/** A choice of one of some names, by its number; just the name where there is one. */
+export function picker(id, names, changed) {
+  const options = names.map((name, i) => h("option", { value: i }, name));
+  const input = h("select", { id, "aria-label": "column", onchange: changed }, options);
+  return { element: names.length > 1 ? input : h("h2", { class: "title" }, names[0]), chosen: () => Number(input.value) };
+}
+
+/** A slider between its name and what `said` makes of its number; `changed` is called once it rests. */
+export function slider(id, name, range, said, changed) {
+  const input = h("input", { id, type: "range", ...range, oninput: () => (tell(), later()) }),
+    output = h("output", { for: id }),
+    later = paused(changed, 60);
+  const tell = () => (output.textContent = said(Number(input.value)));
+  tell();
+  return {
+    elements: [h("label", { class: "note", for: id }, name), input, output],
+    value: () => Number(input.value),
+    reset: () => ((input.value = range.value), tell()),
+  };
 }
 
 /** `read` of what stands in `input`, or else of the first sample; for when another file was loaded. */

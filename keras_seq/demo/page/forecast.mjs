@@ -1,6 +1,6 @@
 // Rows of a table are read and those to come foretold: a chart of both, and what if the last rows had been others.
-import { chart, days } from "./chart.mjs";
-import { h, paused, tries } from "./dom.mjs";
+import { chart, ticks } from "./chart.mjs";
+import { choices, h, paused, picker, slider, tries } from "./dom.mjs";
 
 const PAST = 7; // of the past as many rows as this many horizons are shown
 
@@ -10,35 +10,22 @@ export function forecast(page) {
     size = signatures.predict.inputs.past.shape[1],
     middle = card.quantiles.indexOf(0.5);
   const output = h("div", { id: "output", class: "output" });
-  const target = h(
-    "select",
-    { id: "target", "aria-label": "series", onchange: () => show() },
-    card.targets.map((name, i) => h("option", { value: i }, name)),
-  );
-  const factor = h("input", {
-    id: "factor",
-    type: "range",
-    min: 0.5,
-    max: 1.5,
-    step: 0.05,
-    value: 1,
-    oninput: paused(() => read(), 60),
-  });
-  const told = h("p", { class: "note" }),
-    much = h("output", { for: "factor" });
+  const target = picker("target", card.targets, () => show()),
+    range = { min: 0.5, max: 1.5, step: 0.05, value: 1 },
+    ask = `What if the last ${horizon} rows had been`,
+    factor = slider("factor", ask, range, (by) => `× ${by.toFixed(2)}`, () => read()),
+    told = h("p", { class: "note" });
   let sample, past, found;
 
   async function set(chosen) {
     sample = chosen;
-    factor.value = 1;
+    factor.reset();
     await read();
   }
 
   /** Foretells what comes after the rows of the sample, the last of them changed as the slider says. */
   async function read() {
-    if (!sample) return;
-    const by = Number(factor.value);
-    much.textContent = `× ${by.toFixed(2)}`;
+    const by = factor.value();
     past = Float32Array.from(sample.past.flat(), (value, i) => (i < (size - horizon) * count ? value : value * by));
     const inputs = { ...sample, past, known: sample.known?.flat() };
     await page.work(async () => {
@@ -48,7 +35,7 @@ export function forecast(page) {
   }
 
   function show() {
-    const column = Number(target.value),
+    const column = target.chosen(),
       shown = Math.min(size, PAST * horizon);
     const of = (rows) => rows.map((row) => row[column]);
     const level = (q) => Array.from({ length: horizon }, (_, t) => found[(t * count + column) * quantiles + q]);
@@ -65,7 +52,7 @@ export function forecast(page) {
       ],
       bands: [{ at: shown, low, high }],
       marks: [{ kind: "now", at: shown - 0.5 }],
-      ticks: days(sample.time?.slice(size - shown), width / 90),
+      ticks: ticks(sample.time?.slice(size - shown), shown + horizon, width / 90),
     });
     output.dataset.text = JSON.stringify(level(middle).map((value) => Number(value.toPrecision(6))));
     output.replaceChildren(picture);
@@ -75,9 +62,6 @@ export function forecast(page) {
   }
 
   const key = (kind, name) => h("span", { class: "key" }, h("i", { class: kind }), name);
-  const chips = page.samples.map((one) =>
-    h("button", { class: "chip", type: "button", onclick: () => set(one) }, one.text),
-  );
   const element = h(
     "div",
     { class: "stack" },
@@ -87,23 +71,17 @@ export function forecast(page) {
       h(
         "div",
         { class: "keys" },
-        card.targets.length > 1 ? target : h("h2", { class: "title" }, card.targets[0]),
+        target.element,
         key("past", "read"),
         key("foretold", "foretold"),
         page.samples.some(({ came }) => came) && key("came", "what came"),
       ),
       output,
       told,
-      h(
-        "div",
-        { class: "controls lines" },
-        h("label", { class: "note", for: "factor" }, `What if the last ${horizon} rows had been`),
-        factor,
-        much,
-      ),
+      h("div", { class: "controls lines" }, factor.elements),
     ),
-    tries("Try one", chips),
+    tries("Try one", choices(page.samples, set)),
   );
   addEventListener("resize", paused(() => found && show()));
-  return { element, again: () => (sample ? read() : page.samples.length ? set(page.samples[0]) : undefined) };
+  return { element, again: () => (sample ? read() : set(page.samples[0])) };
 }

@@ -8,9 +8,10 @@ import { numbers } from "./numbers.mjs";
 import { picture } from "./picture.mjs";
 import { sound } from "./sound.mjs";
 import { text } from "./text.mjs";
+import { watch } from "./watch.mjs";
 import { writer } from "./writer.mjs";
 
-const READERS = { text, writer, picture, clip, sound, forecast, numbers };
+const READERS = { text, writer, picture, clip, sound, forecast, watch, numbers };
 const WASM = "/runtime/core/wasm/";
 const at = (id) => document.getElementById(id);
 
@@ -44,7 +45,8 @@ class Page {
     const kinds = { utf8: "text", image: "picture", frames: "clip", sound: "sound" };
     this.reads.kind ??= kinds[Object.keys(kinds).find((name) => name in inputs)] ?? "numbers";
     if (signatures.text?.outputs.prompt) this.reads.kind = "writer"; // it goes on with a text
-    if (signatures.predict?.outputs.forecast && card.targets && this.samples.length) this.reads.kind = "forecast";
+    if (signatures.predict?.outputs.forecast && this.samples.length) this.reads.kind = "forecast";
+    if (signatures.step?.outputs.flag && this.samples.length) this.reads.kind = "watch";
     const labels = card.labels?.names ?? card.labels ?? card.tags;
     this.labels = this.shows.labels ?? (Array.isArray(labels) ? labels : []);
     this.reader = (READERS[this.reads.kind] ?? numbers)(this);
@@ -85,7 +87,8 @@ class Page {
 
   /** The facts at the foot. */
   tell() {
-    const best = this.times.length ? `${Math.min(...this.times).toFixed(1)} ms` : "–";
+    const least = Math.min(...this.times), // of a clock that may count tenths of a millisecond
+      best = !this.times.length ? "–" : least < 0.1 ? "less than 0.1 ms" : `${least.toFixed(1)} ms`;
     const rows = {
       weights: this.format,
       file: megabytes(this.model.size),

@@ -55,7 +55,7 @@ export function text(page) {
     for (const part of [output, more, beside, cut]) part.replaceChildren();
   }
 
-  const chips = choices(page.samples, input, () => read());
+  const chips = choices(page.samples, (sample) => ((input.value = sample.text), read()));
   const element = h(
     "div",
     { class: "stack" },

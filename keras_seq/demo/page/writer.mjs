@@ -1,5 +1,5 @@
 // A text is read and gone on with: typed, or chosen from samples. Each call of the file writes a piece of it.
-import { again, choices, h, paused, tries } from "./dom.mjs";
+import { again, choices, h, paused, slider, tries } from "./dom.mjs";
 
 const WARM = 0.8; // below 1 the likely is drawn more often than it is likely
 const LONGEST = 4000; // characters
@@ -13,17 +13,10 @@ export function writer(page) {
     oninput: paused(() => begin()),
     maxlength: LONGEST,
   });
-  const warmth = h("input", {
-    id: "temperature",
-    type: "range",
-    min: 0,
-    max: 1.5,
-    step: 0.1,
-    value: "text_sample" in page.model.signatures ? WARM : 0,
-    disabled: !("text_sample" in page.model.signatures),
-    oninput: paused(() => begin(false), 60),
-  });
-  const warm = h("output", { for: "temperature" });
+  const draws = "text_sample" in page.model.signatures,
+    range = { min: 0, max: 1.5, step: 0.1, value: draws ? WARM : 0, disabled: !draws },
+    said = (degrees) => (degrees ? degrees.toFixed(1) : "0: always the likeliest");
+  const temperature = slider("temperature", "Temperature", range, said, () => begin(false));
   const output = h("div", { id: "output", class: "output lines", "aria-live": "polite" });
   const button = (id, label, onclick) => h("button", { id, class: "chip", type: "button", onclick }, label);
   const more = button("more", "Write on", () => write()),
@@ -33,9 +26,7 @@ export function writer(page) {
 
   /** From the prompt on, anew; `fresh`: with other draws. */
   async function begin(fresh = true) {
-    const degrees = Number(warmth.value);
-    warm.textContent = degrees ? degrees.toFixed(1) : "0: always the likeliest";
-    other.disabled = !degrees; // there is one likeliest way
+    other.disabled = !temperature.value(); // there is one likeliest way
     prompt = input.value.replace(/[ \t]+$/, ""); // what follows brings its own
     written = "";
     if (fresh) page.noise = [];
@@ -56,13 +47,13 @@ export function writer(page) {
 
   /** The signature and the inputs of the next piece; its noise is drawn once, so that the slider changes nothing else. */
   function piece(text) {
-    const temperature = Number(warmth.value),
-      signature = temperature ? "text_sample" : "text",
+    const degrees = temperature.value(),
+      signature = degrees ? "text_sample" : "text",
       given = { utf8: page.model.utf8(text, signature) };
-    if (!temperature) return [signature, given];
+    if (!degrees) return [signature, given];
     const { noise } = page.model.signatures[signature].inputs,
       drawn = (page.noise[written.length] ??= Float32Array.from({ length: noise.shape[1] }, Math.random));
-    return [signature, { ...given, noise: drawn, temperature }];
+    return [signature, { ...given, noise: drawn, temperature: degrees }];
   }
 
   function show() {
@@ -72,7 +63,7 @@ export function writer(page) {
     if (!prompt.trim()) other.disabled = true;
   }
 
-  const chips = choices(page.samples, input, () => begin());
+  const chips = choices(page.samples, (sample) => ((input.value = sample.text), begin()));
   const element = h(
     "div",
     { class: "stack" },
@@ -87,15 +78,7 @@ export function writer(page) {
       { class: "card answer" },
       h("h2", { class: "title" }, page.shows.label ?? "How it goes on"),
       output,
-      h(
-        "div",
-        { class: "controls" },
-        more,
-        other,
-        h("label", { class: "note", for: "temperature" }, "Temperature"),
-        warmth,
-        warm,
-      ),
+      h("div", { class: "controls" }, more, other, temperature.elements),
     ),
     tries("Try one", chips),
   );
