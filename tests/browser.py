@@ -94,6 +94,11 @@ class Tab:
 
         self.does(action)
 
+    def sets(self, selector, value, event="input"):
+        """Moves a slider, or chooses."""
+        script = "const e = document.querySelector(arguments[0]); e.value = arguments[1];"
+        self.js(f"{script} e.dispatchEvent(new Event('{event}'))", selector, value)
+
     def errors(self):
         """What went wrong, by the console."""
         return [entry["message"] for entry in self.driver.get_log("browser") if entry["level"] == "SEVERE"]

@@ -173,6 +173,11 @@ def test_the_app_finds_what_is_planted(file, tmp_path, capsys, monkeypatch, fami
     rows = {row["name"]: row for row in store.read_json(tmp_path / "saved_models/anomaly/report.json")["results"]}
     assert rows["f32"]["agreement"] == rows["saved_model"]["agreement"] == 1.0
     assert rows["f32"]["max_difference_step"] < 1e-3
+    [sample] = store.read_json(tmp_path / "saved_models/anomaly/demo.json")["samples"]
+    first = 500 - anomaly.STRETCH - 16
+    assert (sample["text"], sample["windows"]) == ("waves", [[row - first] * 2 for row in (400, 450)])
+    values = np.loadtxt(file, delimiter=",", skiprows=1)[first:, 1:3]
+    np.testing.assert_allclose(sample["rows"], values, rtol=1e-4)
 
 
 def test_a_column_may_have_a_comma_in_its_name(tmp_path, monkeypatch):
@@ -191,6 +196,12 @@ def test_one_model_of_many_series(tmp_path, capsys, monkeypatch):
     capsys.readouterr()
     assert APP.run(["predict", str(folder / "data/waves/spiky.csv"), "--pictures", ""]) == 0
     assert any(line.startswith(stamp(300.0 * 240)) for line in capsys.readouterr().out.splitlines())
+    monkeypatch.setattr(anomaly, "STRETCH", 60)
+    assert APP.run(["export", "--series", "waves/spiky.csv", "--tolerance", "100", "--agreement", "0"]) == 0
+    [sample] = store.read_json(tmp_path / "saved_models/anomaly/demo.json")["samples"]
+    assert sample["text"] in ("waves/calm.csv", "waves/spiky.csv")  # their clean rows are the same
+    assert len(sample["rows"]) == len(sample["time"]) == 60 + 16
+    assert np.diff(sample["time"]).tolist() == [5] * 75
     assert APP.run(["export", "--series", "none"]) == 2
     assert "expected --series of waves/calm.csv, waves/spiky.csv, ..., got 'none'" in capsys.readouterr().err
 

@@ -101,7 +101,8 @@ def detector(folder):
         scores, flags, state = model.step(row[:, None], state)
         return {"score": scores[:, 0], "flag": flags[:, 0], **state}
 
-    read = {"row": ((2,), "float32"), "past": ((S, 2), "float32"), "mean": ((2,), "float32"), "variance": ((2,), "float32")}
+    read = {"row": (2,), "past": (S, 2), "mean": (2,), "variance": (2,)}
+    read = {name: (shape, "float32") for name, shape in read.items()}
     with litert.for_phones():
         functions = {"step": predictor.Signature(step, read).traced()}
     facts = {name: np.array(getattr(model, name)).tolist() for name in ("deviation", "error_mean", "error_variance")}
@@ -260,22 +261,18 @@ def test_a_text_goes_on_as_keras_and_the_file_say(opened, tmp_path):
         tokens = np.array(generate(model, {"prompt": prompts}, max_length=T, eos=-1)[0])[:, 0]
         return following(tokenizer(), prompts, tokens)[0]
 
-    def warm(degrees):
-        set_to = "const s = document.getElementById('temperature'); s.value = arguments[0]"
-        tab.does(lambda: tab.js(f"{set_to}; s.dispatchEvent(new Event('input'))", degrees))
-
     drawn = tab.output()
     noise = np.array(tab.js("return [...page.noise[0]]"), "float32")
     runner = LiteRTRunner(tmp_path / "model_f32.tflite")
     given = {"utf8": runner.utf8("open the", "text_sample"), "noise": noise, "temperature": np.float32(0.8)}
     assert [drawn] == runner.text([given], "text_sample")
-    warm(0)
+    tab.does(lambda: tab.sets("#temperature", 0))
     assert tab.output() == after("open the") != drawn
     tab.does(tab.find("#more").click)
     twice = after("open the") + after("open the" + after("open the"))
     assert tab.output() == twice
     assert tab.find("#output").get_property("textContent") == "open the" + twice
-    warm(0.8)
+    tab.does(lambda: tab.sets("#temperature", 0.8))
     assert tab.output() == drawn  # of the same noise
     tab.does(tab.find("#other").click)
     assert tab.output() != drawn
@@ -294,16 +291,13 @@ def test_rows_to_come_are_foretold_as_keras_does_and_if_others_had_been(opened):
         found = model({"past": changed[None], "time": time[None].astype("int32")})
         return np.array(found)[0, :, column, 1]
 
-    def choose(selector, value, event):
-        tab.js(f"const e = document.querySelector('{selector}'); e.value = {value}; e.dispatchEvent(new Event('{event}'))")
-
     np.testing.assert_allclose(json.loads(tab.output()), expected(0, 1), rtol=1e-4)
-    tab.does(lambda: choose("#factor", 1.5, "input"))
+    tab.does(lambda: tab.sets("#factor", 1.5))
     np.testing.assert_allclose(json.loads(tab.output()), expected(0, 1.5), rtol=1e-4)
-    choose("#target", 1, "change")
+    tab.sets("#target", 1, "change")
     np.testing.assert_allclose(json.loads(tab.output()), expected(1, 1.5), rtol=1e-4)
-    shapes = tab.js("return [...document.querySelectorAll('polyline')].map((x) => [x.getAttribute('class'), x.points.length])")
-    assert shapes == [["past", S], ["came", T], ["foretold", T]]
+    lines = tab.js("return [...document.querySelectorAll('polyline')].map((x) => [x.classList[0], x.points.length])")
+    assert lines == [["past", S], ["came", T], ["foretold", T]]
     assert f"80 % of what comes should lie in the band: of these {T} rows " in tab.find("#output + .note").text
     assert tab.errors() == []
 
@@ -321,12 +315,12 @@ def test_rows_are_judged_as_keras_does_and_if_some_were_off(opened):
 
     for by in (0, 4, -3):
         if by:
-            change = "const e = document.querySelector('#off'); e.value = arguments[0]"
-            tab.does(lambda: tab.js(f"{change}; e.dispatchEvent(new Event('input'))", by))  # noqa: B023
+            tab.does(lambda: tab.sets("#off", by))  # noqa: B023
         found, (scores, flags) = json.loads(tab.output()), expected(by)
         np.testing.assert_allclose(found["scores"], scores, rtol=2e-3, atol=1e-4)
         assert found["flags"] == flags.tolist()
-        assert f"{int(flags.sum())} of 40 rows are flagged; labelled as unusual: rows 20 to 22" in tab.find(".note").text
+        told = f"{int(flags.sum())} of 40 rows are flagged; labelled as unusual: rows 20 to 22."
+        assert tab.find("#output + .note").text == told
     assert flags.any()
     assert not flags.all()
     assert tab.errors() == []

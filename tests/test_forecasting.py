@@ -15,6 +15,7 @@ from apps.data import FOLDER, load_traffic, traffic_pack
 from keras_seq import plots
 from keras_seq.data import SeriesWindows, filled, holiday_flags, read_columns, read_series, regular, repeated, seasons
 from keras_seq.data.series import seconds, stamp
+from keras_seq.deploy import LiteRTPredictor
 from keras_seq.training import scoring, store
 
 APP = forecasting.APP
@@ -249,6 +250,13 @@ def test_the_app_learns_and_answers(file, tmp_path, capsys, monkeypatch, flags):
     assert APP.run(["export", "--tolerance", "20"]) == 0
     rows = {row["name"]: row for row in store.read_json(tmp_path / "saved_models/forecasting/report.json")["results"]}
     assert rows["f32"]["agreement"] == rows["saved_model"]["agreement"] == 1.0
+    samples = store.read_json(tmp_path / "saved_models/forecasting/demo.json")["samples"]
+    answer = LiteRTPredictor(tmp_path / "saved_models/forecasting/model_f32.tflite")
+    for sample in samples:
+        given = {name: np.float32(sample[name]) for name in answer.shapes["predict"]} | {"time": np.int32(sample["time"])}
+        [found] = answer([given])
+        assert np.abs(found["forecast"][:, 0, 1] - np.array(sample["came"])[:, 0]).max() < 4
+    assert len({sample["text"] for sample in samples}) == 6
 
 
 def test_a_column_may_have_a_comma_in_its_name(tmp_path):

@@ -260,6 +260,9 @@ def test_the_exported_files_write_what_the_model_writes(trained, capsys):
     assert run("predict", *lines, "--exported") == 0
     assert capsys.readouterr().out == expected
     (folder / "int8.tflite").rename(folder / "model_int8.tflite")
+    samples = json.loads((folder / "demo.json").read_text())["samples"]
+    assert samples
+    assert {sample["text"] for sample in samples} < set(poem().splitlines())
     assert set(runner.signatures) == {"prefill", "decode_step", "generate", "sample", "text", "text_sample"}
     long = "The sun is moon,\nand king is the rose;\nThe s"
     assert runner([long]) == runner.text([long]) == runner([long[-20:]])  # of a longer prompt the last ids

@@ -175,6 +175,9 @@ def test_the_exported_files_answer_from_the_letters(trained, capsys):
     assert all(row["agreement"] == row["text_agreement"] == 1 for row in f32)
     runner = LiteRTRunner(folder / "model_f32.tflite")
     assert runner.text(["bad"]) == runner(["bad"])
+    samples = json.loads((folder / "demo.json").read_text())["samples"]
+    heard = runner.text([sample["text"] for sample in samples])  # of eight phonemes at most
+    assert all(sample["said"].startswith(text) for sample, text in zip(samples, heard, strict=True))
     capsys.readouterr()
     assert run("predict", "bad", " ", "dab", "--exported") == 0
     said = LiteRTRunner(folder / "model_int8.tflite").text(["bad", "dab"])

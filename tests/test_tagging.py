@@ -123,6 +123,9 @@ def test_the_exported_files_agree(folder, capsys):
     tags = json.loads(file.file("tags.json"))
     assert [tags[i] for i in found["probabilities"].argmax(axis=-1)[: int(found["words"])]] == [
         "DET", "NOUN", "VERB", "ADV"]  # fmt: skip
+    samples = store.read_json(folder / "pos" / "demo.json")["samples"]
+    assert len(samples) == 6
+    assert all(re.fullmatch(r"(a|some|the) \w+ \w+ \w+ (a|some|the) \w+\.", sample["text"]) for sample in samples)
     (folder / "pos" / "model_int8.tflite").unlink()  # its likeliest tag may be another
     plain, many, said = ["The cat sees zibily.", "a dog; some tree?"], " ".join(["the cat sees a tree."] * 9), {}
     for flags in ([], ["--exported"]):

@@ -18,8 +18,8 @@ An app may say more, as plain data, all of it optional:
                  {"picture": png(...), "said": "...", "wanted": "..."},
                  {"sound": wav(...), "said": "...", "wanted": "..."},
                  {**strip(frames), "said": [[start, end, label], ...], "wanted": [...]},
-                 {"text": "...", "past": [...], "time": [...], "came": [...]},    of a forecaster: its inputs, and what came
-                 {"text": "...", "rows": [...], "windows": [[first, last]]}]}     of a detector, from the first row read on
+                 {"text": "...", "past": [...], "time": [...], "came": [...]},   a forecaster's inputs, and what came
+                 {"text": "...", "rows": [...], "windows": [[first, last]]}]}    a detector's, from the first read on
 
 `spans` are labels of frames over time, in seconds; `tags` are labels of the pieces of a text. Of labels, `said` is
 [label, probability].
