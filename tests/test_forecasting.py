@@ -253,8 +253,8 @@ def test_the_app_learns_and_answers(file, tmp_path, capsys, monkeypatch, flags):
     samples = store.read_json(tmp_path / "saved_models/forecasting/demo.json")["samples"]
     answer = LiteRTPredictor(tmp_path / "saved_models/forecasting/model_f32.tflite")
     for sample in samples:
-        given = {name: np.float32(sample[name]) for name in answer.shapes["predict"]} | {"time": np.int32(sample["time"])}
-        [found] = answer([given])
+        given = {name: np.float32(sample[name]) for name in answer.shapes["predict"]}
+        [found] = answer([given | {"time": np.int32(sample["time"])}])
         assert np.abs(found["forecast"][:, 0, 1] - np.array(sample["came"])[:, 0]).max() < 4
     assert len({sample["text"] for sample in samples}) == 6
 
