@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from keras_seq import deploy
+from keras_seq.data import cutting
 from keras_seq.deploy import builtin_ops, golden, limits, litert, parity
 from keras_seq.deploy.handover import CHECK, HOSTS, MEANING, ids, run
 from keras_seq.deploy.shrink import shrink
@@ -187,6 +188,8 @@ def test_every_signature_is_explained_and_every_text_of_the_card_is_there(bundle
     assert {"utf8", "source", "tokens", "vocabulary"} < set(texts)
     assert all(f"- `{key}`: {text}" in page for key, text in texts.items() if key not in ("format", "made_by"))
     assert "- `begin`: with the mean" in ids({"begin": "with the mean", "format": "f32"})
+    assert ids({"before": "\n", "text": ""}) == '- `before`: "\\n"\n- `text`: ""'
+    assert "`words(text)` of the hosts" in ids({"words": cutting(set(), [])})
     assert {"prefill", "sample", "text_sample"} < set(MEANING)
 
 

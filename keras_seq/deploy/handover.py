@@ -143,7 +143,7 @@ def signature(name, facts):
 def ids(card):
     """What the card says of the values."""
     texts = {key: text for key, text in card.items() if isinstance(text, str) and key not in ("format", "made_by")}
-    lines = [f"- `{key}`: {text}" for key, text in texts.items()]
+    lines = [f"- `{key}`: {text if text and text.isprintable() else json.dumps(text)}" for key, text in texts.items()]
     if "ids" in card:
         lines.append("- ids: " + ", ".join(f"{name} {number}" for name, number in card["ids"].items()))
     if labels := card.get("labels"):
@@ -151,7 +151,7 @@ def ids(card):
         lines += [f"- labels, in the order of `probabilities`: {', '.join(map(str, names))}"] if names else []
     lists = {what: card[key] for key, what in NAMES.items() if card.get(key)}
     lines += [f"- {what}: {json.dumps(names, ensure_ascii=False)}" for what, names in lists.items()]
-    return "\n".join(lines)
+    return "\n".join([*lines, *([WORDS] if "words" in card else [])])
 
 
 def preferred(cards):
@@ -179,6 +179,13 @@ def run(found, file):
     }  # fmt: skip
     return functools.reduce(lambda text, word: text.replace(word, words[word]), words, examples)
 
+
+WORDS = r"""
+`text` reads words and marks with a space between. `words(text)` of the hosts for Python and JavaScript cuts plain text
+into these, by the card's `words`. In another language: cut at white space; a part that is in `whole` stays as it is, of
+any other take all matches of `pattern` (`\w` and `\d` are of Unicode, as they are on Android and in Swift); a full stop
+goes to the word before it where `whole` has both as one; off a word that is not in `whole` cut the first of `clitics`
+that it ends in; where `quotes` is true, write `"` as two backticks and as two apostrophes in turns."""
 
 FLOATS = ("floats", "readFloat", "Float")  # how Kotlin writes and reads such numbers, and their name in Swift
 KINDS = {"float32": FLOATS, "int32": ("ints", "readInt", "Int32")}
