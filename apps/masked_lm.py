@@ -164,11 +164,10 @@ def model(config, assets):
 
 def predict(config, model, assets, texts, top=5):
     """For each text the likeliest fillings of its masks, each with its probability."""
-    from keras_seq.data import Tokenizer
     from keras_seq.data.labelled import padded
     from keras_seq.training import calibration
 
-    tokenizer = Tokenizer(assets["tokenizer.model"])
+    tokenizer = reader(assets)
     rows = [masked(tokenizer, text, config.max_length) for text in texts]
     spots = [[i for i, token in enumerate(row) if token == MASK] for row in rows]
     odds = calibration.probabilities(model.predict_on_batch({"tokens": padded(rows), "places": padded(spots)}))
@@ -178,16 +177,27 @@ def predict(config, model, assets, texts, top=5):
 MASK, EOS = 1, 2  # the ids of what is hidden, and of the end of a text
 
 
+def reader(assets):
+    """The tokenizer of texts in which words are hidden."""
+    from keras_seq.data import Tokenizer, with_mask
+
+    return Tokenizer(with_mask(assets["tokenizer.model"], HIDDEN))
+
+
+def apart(text):
+    """A text whose masks are words: in capitals, with a space before each."""
+    return re.sub(rf"\s*{re.escape(HIDDEN)}", f" {HIDDEN}", text, flags=re.IGNORECASE).strip()
+
+
 def masked(tokenizer, text, limit):
     """The ids of a text with masks.
 
     Raises:
         ValueError: for a text without one, or so long that none of them is read.
     """
-    parts = re.split(re.escape(HIDDEN), text, flags=re.IGNORECASE)
-    ids = [i for part in tokenizer.encode(parts) for i in (MASK, *part)][1:][: limit - 1]
+    ids = tokenizer.encode([apart(text)])[0][: limit - 1]
     if MASK not in ids:
-        got = f"none in the first {limit} pieces of" if len(parts) > 1 else "none in"
+        got = f"none in the first {limit} pieces of" if HIDDEN in apart(text) else "none in"
         raise ValueError(f"expected a text with {HIDDEN}, got {got} {text[:60]!r}: write {HIDDEN} where a word is hidden")
     return [*ids, EOS]
 
@@ -240,65 +250,99 @@ def hidden(config, assets, examples):
 def preview(config, model, assets, examples):
     """Scores, and three texts with a word hidden."""
     found = evaluate(config, model, assets, examples)["by"]["this model"]
-    asked = [hide_word(text) for text in examples if len(text.split()) > 4][:3]
+    asked = [text for text, _ in questions(assets, examples[:30], config.max_length)][:3]
     answers = predict(config, model, assets, asked, top=3) if asked else []
     lines = [f"{text}\n  {'  |  '.join(answer)}" for text, answer in zip(asked, answers)]
     return Preview({f"val_masked_{name}": value for name, value in found.items()}, lines)
 
 
-def hide_word(text):
-    """A text whose middle word is hidden."""
-    words = text.split()
-    return " ".join([*words[: len(words) // 2], HIDDEN, *words[len(words) // 2 + 1 :]])
+def questions(assets, texts, limit):
+    """Texts with a word hidden that is one piece, the nearest to the middle, each with that piece; (text, id), ..."""
+    from keras_seq.data import shared_rows
+
+    tokenizer, share = reader(assets), shared_rows(assets["tokenizer.model"])
+    found = []
+    for text in texts:
+        words = text.split()
+        middle = sorted(range(len(words)), key=lambda i: abs(2 * i + 1 - len(words)))
+        pieces = tokenizer.encode(words)
+        place = next((i for i in middle if words[i].isalpha() and len(pieces[i]) == 1), None)
+        if place is not None and len(words) > 4:
+            asked = " ".join([*words[:place], HIDDEN, *words[place + 1 :]])
+            if MASK in tokenizer.encode([asked])[0][: limit - 1]:
+                found.append((asked, int(share[pieces[place][0]])))
+    return found
+
+
+def reads(card, texts):
+    """Texts as an exported file wants them.
+
+    Raises:
+        ValueError: for a text with no mask, or with several.
+    """
+    texts = [apart(text) for text in texts]
+    for text in texts:
+        if (count := text.count(HIDDEN)) != 1:
+            raise ValueError(f"expected a text with one {HIDDEN}, got {count} in {text[:60]!r}: the file tells one word")
+    return texts
+
+
+def tells(file, text, outputs):
+    """What an exported file says of a text."""
+    from keras_seq.data import Tokenizer
+
+    return [fillings(Tokenizer(file.file("tokenizer.model")), outputs["probabilities"], Predict().top)]
 
 
 # Export -------------------------------------------------------------------------------------------------------------
 
 
 def export(config, model, assets, folder, examples, options):
-    """SavedModel and .tflite, each compared with the model on a hidden piece of every test text."""
+    """SavedModel and .tflite, each compared with the model on a hidden word of every test text that has one."""
     from keras import ops
 
     from keras_seq import deploy
 
-    items, labels = hidden_items(config, assets, examples, options.length)
+    texts, labels = zip(*questions(assets, examples, options.length))
 
-    def answer(tokens, place):
+    def answer(tokens):
+        length = tokens.shape[1] or ops.shape(tokens)[1]
+        place = ops.min(ops.where(ops.equal(tokens, MASK), ops.arange(length, dtype="int32"), length - 1), axis=1)
         logits = model({"tokens": tokens, "places": ops.expand_dims(place, 1)})
         return {"probabilities": ops.softmax(ops.squeeze(logits, 1), axis=-1)}
 
     def accuracy(outputs):
         return 100 * sum(int(row["probabilities"].argmax()) == i for row, i in zip(outputs, labels)) / len(labels)
 
-    inputs = {"tokens": ((options.length,), "int32"), "place": ((), "int32")}
+    inputs = {"tokens": ((options.length,), "int32")}
     report = deploy.export_predictor(
-        model, {"predict": deploy.Signature(answer, inputs, {"tokens": (None,)})}, folder, items,
-        metric=accuracy, metric_name="masked accuracy", **options.settings(),
-        card={"app": "masked_lm", "config": dataclasses.asdict(config),
-              "tokens": "ids of the text, 1 where a piece is hidden, then 2, then 0",
-              "place": "which of the ids to tell", "probabilities": "of each piece of the vocabulary in lower case"},
-        files={"tokenizer.model": assets["tokenizer.model"]},
+        model, {"predict": deploy.Signature(answer, inputs, {"tokens": (None,)})}, folder, None,
+        metric=accuracy, metric_name="% of hidden words", **options.settings(),
+        card={"app": "masked_lm", "config": dataclasses.asdict(config), "hidden": HIDDEN,
+              "text": f"with {HIDDEN} in the place of a word, a space before it; of several the first is told",
+              "probabilities": "of each piece of the vocabulary in lower case"},
+        text={"tokenizer": reader(assets).model_proto, "length": options.length, "texts": texts},
     )  # fmt: skip
     return deploy.outcome(report)
 
 
-def hidden_items(config, assets, examples, length):
-    """One hidden piece of each text as {"tokens": (S,), "place": ()}, and the piece."""
-    import numpy as np
-
-    from keras_seq.deploy.runners import pad_sources
-
-    items, labels = [], []
-    for inputs, wanted, _ in hidden(dataclasses.replace(config, max_length=length), assets, examples):
-        for row, place, label in zip(pad_sources(inputs["tokens"], length), inputs["places"][:, 0], wanted[:, 0]):
-            items.append({"tokens": row, "place": np.int32(place)})
-            labels.append(int(label))
-    return items, labels
+def demo(config, model, assets, examples):
+    """Of the page: some test texts with a word hidden, and what the model says."""
+    short = [text for text in examples if 5 <= len(text.split()) <= 14]
+    step = max(1, len(short) // 6)
+    asked = [text for text, _ in questions(assets, short[step // 2 :: step][:6], config.max_length)]
+    said = predict(config, model, assets, asked, top=1) if asked else []
+    return {
+        "title": "Masked language model",
+        "reads": {"kind": "text", "label": "Text", "hint": f"Write {HIDDEN} in the place of a word"},
+        "shows": {"kind": "pieces", "label": "What is hidden"},
+        "samples": [{"text": text, "said": answer[0]} for text, answer in zip(asked, said)],
+    }
 
 
 APP = App(
     "masked_lm", Config, data, model, predict, evaluate, preview, export,
-    predict_options=Predict, export_options=Export, exported_reads=False,  # the file reads ids
+    predict_options=Predict, export_options=Export, demo=demo, reads=reads, tells=tells,
     about="Brown: W. N. Francis and H. Kucera, American English of 1961; redistribution permitted, NLTK's index says for "
           "non-commercial use.",
 )  # fmt: skip

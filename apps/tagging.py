@@ -213,8 +213,9 @@ def reads(card, texts):
     return [spaced(split_words(text, known, rule["clitics"])) for text in texts]
 
 
-def tells(card, text, outputs):
+def tells(file, text, outputs):
     """What an exported file says of a text that it has read."""
+    card = file.card()
     words = text.split()[: int(outputs["words"])]
     return shown(card, words, [card["tags"][place] for place in outputs["probabilities"].argmax(axis=-1)])
 

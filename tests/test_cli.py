@@ -190,9 +190,6 @@ def test_exported_files_answer_texts_alone(example, there, capsys):
     with pytest.raises(SystemExit):
         app.run(["predict", "--help"])
     assert ("--exported" in capsys.readouterr().out) == there
-    with pytest.raises(SystemExit):
-        dataclasses.replace(app, exported_reads=False).run(["predict", "--help"])
-    assert "--exported" not in capsys.readouterr().out
 
 
 def test_one_is_told_from_many():

@@ -21,7 +21,7 @@ from PIL import Image
 from keras_seq import demo, layers, models
 from keras_seq.app import Trained
 from keras_seq.app import demo as command
-from keras_seq.data import cut_at_quiet, cutting, packages, read_frames, read_picture, shown
+from keras_seq.data import cut_at_quiet, cutting, packages, read_frames, read_picture, shown, with_mask
 from keras_seq.decoding import generate
 from keras_seq.demo import runtime
 from keras_seq.demo.loopback import PAGE
@@ -141,6 +141,20 @@ def writer_of_tags(folder):
     module, functions, codec = signatures.tracked(model), {"predict": answer.traced()}, ByteCodec(tokenizer_proto())
     module.tables, functions["text"] = codec.tables, codec.reading(functions["predict"], "tokens", S)
     write(folder, litert.convert(module, functions, ("f32",)), {"tags": LABELS, "words": cutting({"a."}, ["'s"])})
+    return model
+
+
+def filler(folder):
+    """A piece of the vocabulary for a text: what the embeddings of its pieces say together."""
+    keras.utils.set_random_seed(5)
+    size, proto = tokenizer().get_piece_size(), with_mask(tokenizer_proto())
+    x = inputs = keras.Input((S,), dtype="int32")
+    x = keras.layers.GlobalAveragePooling1D()(keras.layers.Embedding(size, 5)(x))
+    model = lively(keras.Model(inputs, keras.layers.Dense(size, activation="softmax")(x)))
+    answer = predictor.Signature(lambda tokens: {"probabilities": model(tokens)}, {"tokens": ((S,), "int32")})
+    module, functions, codec = signatures.tracked(model), {"predict": answer.traced()}, ByteCodec(proto)
+    module.tables, functions["text"] = codec.tables, codec.reading(functions["predict"], "tokens", S)
+    write(folder, litert.convert(module, functions, ("f32",)), {"hidden": "[MASK]"})
     return model
 
 
@@ -350,6 +364,20 @@ def test_each_word_has_the_label_of_its_first_piece(opened):
     ids = pad_sources(tokenizer().encode(["a. copy 's end ."]), S)
     best = np.array(model(ids))[0].argmax(axis=-1)
     assert tab.output().split() == [LABELS[best[first]] for first, _ in words(ids[0])]
+
+
+@needs_chromium
+def test_what_is_hidden_is_told_as_keras_does(opened):
+    model, tab = opened(filler, shows={"kind": "pieces"})
+    tab.types("close the[mask].")
+    ids = pad_sources([[*tokenizer().encode("close the"), 1, *tokenizer().encode("x.")[-1:]]], S)
+    odds = np.array(model(ids))[0]
+    piece = tokenizer().id_to_piece(int(odds.argmax()))
+    assert tab.output() == (piece[1:] if piece.startswith("\u2581") else f"-{piece}")
+    assert float(tab.output("share")) == pytest.approx(odds.max(), rel=1e-4)
+    tab.types("close the file")
+    assert (tab.find("#cut").text, tab.find("#output").text) == ("Write [MASK] in the place of a word.", "")
+    assert tab.errors() == []
 
 
 @needs_chromium

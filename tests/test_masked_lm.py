@@ -61,11 +61,38 @@ def test_predict_prints_the_likeliest_fillings(folder, capsys):
         assert message in capsys.readouterr().err
 
 
-def test_the_exported_files_agree(folder):
-    assert APP.run(["export", "--output", str(folder / "model"), "--length", "29", "--tolerance", "10"]) == 0
-    rows = {row["name"]: row for row in store.read_json(folder / "model" / "report.json")["results"]}
-    assert rows["f32"]["agreement"] == rows["saved_model"]["agreement"] == 1.0
+def test_the_exported_files_agree(folder, capsys):
+    out = folder / "model"
+    assert APP.run(["export", "--output", str(out), "--length", "29", "--tolerance", "10"]) == 0
+    rows = {row["name"]: row for row in store.read_json(out / "report.json")["results"]}
+    assert rows["f32"]["agreement"] == rows["saved_model"]["agreement"] == rows["f32"]["text_agreement"] == 1.0
     assert rows["f32"]["metric"] > 20
+    (out / "model_int8.tflite").unlink()  # it rounds
+    asked, said = ["The red [mask] lies near the green leaf, in Oslo.", "In [MASK]."], {}
+    for flags in ([], ["--exported"]):
+        capsys.readouterr()
+        assert APP.run(["predict", *asked, *flags, "--output", str(out)]) == 0
+        said[len(flags)] = capsys.readouterr().out
+    assert said[0] == said[1]
+    assert said[1].startswith("apple 0.")
+    samples = store.read_json(out / "demo.json")["samples"]
+    assert len(samples) > 3
+    assert all(sample["text"].count("[MASK]") == 1 and sample["said"] for sample in samples)
+    for text, count in (("none", 0), ("[MASK] or [MASK]", 2)):
+        assert APP.run(["predict", text, "--exported", "--output", str(out)]) == 2
+        assert f"expected a text with one [MASK], got {count} in '{text}'" in capsys.readouterr().err
+
+
+def test_questions_hide_a_word_that_is_one_piece(folder):
+    assets = APP.load(folder / "model").assets
+    lines = read_texts(folder / "a.txt")[:40]
+    found = masked_lm.questions(assets, [*lines, "Too short a text"], 128)
+    tokenizer = masked_lm.reader(assets)
+    assert len(found) == 40
+    for (text, piece), line in zip(found, lines):
+        assert text.replace("[MASK]", tokenizer.piece(piece)[1:]).lower() == line.lower()
+        assert masked_lm.MASK in tokenizer.encode([text])[0]
+    assert not masked_lm.questions(assets, lines, 3)
 
 
 def test_vectors_begin_with_what_the_neighbours_tell(folder):

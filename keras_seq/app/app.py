@@ -161,17 +161,16 @@ class App:
         demo: `demo(config, model, assets, examples) -> dict`, called at export: what `keras_seq.demo` says a page may
             show beside what the exported file tells of itself. Or None: a plain page.
         reads: `reads(card, texts) -> texts` as an exported file wants them, ValueError for odd ones; or None.
-        tells: `tells(card, text, outputs) -> result`, what an exported file has answered to a text, as `predict` shows
-            it; None where it writes a text or tells a label.
+        tells: `tells(file, text, outputs) -> result`, what an exported file (a `deploy.runners.LiteRTFile`) answers to
+            a text, as `predict` shows it; None where it writes a text or tells a label.
         predict_options, export_options: dataclasses whose fields become flags, like those of Config.
         monitor, mode: the metric (of `fit`, or a scalar of the preview) that says which weights are best, or several,
             of which the first that is there does; "min" or "max".
         about: Markdown for the end of the model card: origin and licence of the data, limits.
         shown: test examples whose figures a training leaves; only a few where each has a figure of its own.
         batch: texts handed to `predict` at once.
-        example: what `predict` takes, in a word: TEXT, PICTURE or CLIP; the last two are paths of files.
-        exported_reads: whether the exported file reads texts, so that it can answer `predict --exported`; asked only
-            where `example` is TEXT or WORD.
+        example: what `predict` takes, in a word: TEXT, WORD, PICTURE or CLIP; the last two are paths of files. Of TEXT
+            and WORD the exported file can answer `predict --exported`.
     """
 
     name: str
@@ -194,7 +193,6 @@ class App:
     shown: int = 3
     batch: int = 64
     example: str = "TEXT"
-    exported_reads: bool = True
 
     @property
     def command(self) -> str:

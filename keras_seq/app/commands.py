@@ -58,7 +58,7 @@ def train_flags(app, sub) -> None:
 def predict_flags(app, sub) -> None:
     sub.add_argument("texts", nargs="*", metavar=app.example, help="one or more; `-` reads them from stdin, one a line")
     sub.add_argument("--input", metavar="FILE", help=f"a file with a {app.example} on each line")
-    if app.example in ("TEXT", "WORD") and app.exported_reads:  # an exported file opens no other one
+    if app.example in ("TEXT", "WORD"):  # an exported file opens no other one
         sub.add_argument("--exported", action="store_true", help="let the exported file answer: at once, no tensorflow")
     sub.set_defaults(exported=False)
     if app.predict_options:

@@ -46,7 +46,7 @@ def answering(app, folder: Path, given: dict):
         if size := cut(file, text, outputs):
             print(f"the file reads {size} tokens: the end of {text[:40]!r}... was left out", file=sys.stderr)
         if app.tells:
-            return app.tells(card, text, {name: x[0] for name, x in outputs.items()})
+            return app.tells(file, text, {name: x[0] for name, x in outputs.items()})
         result = readable(outputs, names)
         return iter([text, result]) if "prompt" in outputs else result
 

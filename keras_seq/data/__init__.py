@@ -7,7 +7,7 @@ from keras_seq.data.cooccurrence import cooccurrence_vectors
 from keras_seq.data.documents import hold_out, read_documents
 from keras_seq.data.images import grey, read_captions, read_picture, read_pictures, shown, split_captions
 from keras_seq.data.labelled import Labelled, TaggedWords, by_length
-from keras_seq.data.masked import MASK, Masked
+from keras_seq.data.masked import MASK, Masked, with_mask
 from keras_seq.data.nab import read_nab
 from keras_seq.data.pairs import Pairs, Split, fold, read_pairs, references, split_pairs
 from keras_seq.data.picture_batches import Jitter, LabelledPictures, PictureBatches
@@ -52,7 +52,7 @@ __all__ = [
     "read_picture", "read_pictures", "shown", "split_captions",
     "cooccurrence_vectors",
     "Labelled", "Rows", "any_case", "by_length", "case_forms", "read_rows", "shared_rows", "split_rows", "word_parts",
-    "MASK", "Masked",
+    "MASK", "Masked", "with_mask",
     "Tagged", "TaggedWords", "cutting", "in_words", "read_parts", "read_tagged", "spaced", "split_words", "windows",
     "read_texts", "some", "split_texts", "written",
     "SoundBatches", "Spoken", "cut_at_quiet", "read_sound", "read_spoken", "samples", "split_spoken", "spoken_text",

@@ -2,8 +2,9 @@
 
 import numpy as np
 
+from keras_seq.data.casing import read
 from keras_seq.data.labelled import ByLength, padded
-from keras_seq.data.tokenizer import BOS, UNK
+from keras_seq.data.tokenizer import BOS, SPACE, UNK
 
 MASK = BOS  # which has no other use in a model that does not write
 ORDINARY = UNK  # ids from here on are tokens of a text
@@ -52,6 +53,29 @@ class Masked(ByLength):
         """The shape and the type of each part of a batch."""
         ids = (None, None), "int32"
         return {"tokens": ids, "places": ids}, ids, ((None, None), "float32")
+
+
+def with_mask(proto, text="[MASK]"):
+    """A sentencepiece model that reads a word of a text as MASK, for texts in which a person has hidden words.
+
+    Args:
+        proto: Bytes of a sentencepiece model, in which the id of MASK stands for nothing.
+        text: The word; what stands right behind it is cut as behind any other.
+
+    Returns:
+        bytes of a model with the same ids.
+
+    Example:
+        >>> from keras_seq.data import Tokenizer
+        >>> plain = Tokenizer.train(["good food and good wine."] * 10, vocab_size=30)
+        >>> ids = Tokenizer(with_mask(plain.model_proto)).encode(["good [MASK]."])[0]
+        >>> ids == [*plain.encode(["good"])[0], MASK, *plain.encode(["wine."])[0][-1:]]
+        True
+    """
+    model = read(proto)
+    model.pieces[MASK].piece, model.pieces[MASK].score = SPACE + text, 0.0  # no piece that was learned has as much
+    model.pieces[MASK].type = model.pieces[MASK].NORMAL
+    return model.SerializeToString()
 
 
 def hide(tokens, share, random):

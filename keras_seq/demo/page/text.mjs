@@ -21,12 +21,12 @@ export function text(page) {
   const outputs = Object.values(signatures.text.outputs),
     shapes = outputs.map(({ shape }) => shape.length);
   page.shows.kind ??= "utf8" in signatures.text.outputs ? "text" : Math.max(...shapes) > 2 ? "tags" : "labels";
-  const show = { text: written, labels: answered, tags: tagged }[page.shows.kind];
+  const show = { text: written, labels: answered, tags: tagged, pieces: filled }[page.shows.kind];
   let last = 0;
 
   async function read() {
     const typed = input.value.trim(),
-      value = card.letters ? typed.toLowerCase() : card.words ? page.model.words(typed).join(" ") : typed,
+      value = asWanted(page.model, typed),
       sample = page.samples.find((one) => one.text === value),
       now = ++last;
     if (!value) return clear();
@@ -48,7 +48,14 @@ export function text(page) {
       new TextEncoder().encode(value).length > room || (ids && Array.from(ids.data).indexOf(2) === ids.shape[1] - 1);
     const odd = card.letters && [...value].find((letter) => !card.letters.includes(letter));
     const cuts = "Longer than this model reads: the end was left out.";
-    cut.textContent = long ? cuts : odd ? `It knows no “${odd}”.` : "";
+    const none = card.hidden && !value.includes(card.hidden);
+    cut.textContent = none
+      ? `Write ${card.hidden} in the place of a word.`
+      : long
+        ? cuts
+        : odd
+          ? `It knows no “${odd}”.`
+          : "";
   }
 
   function clear() {
@@ -69,6 +76,28 @@ export function text(page) {
     more,
   );
   return { element, again: again(page.samples, input, () => read()) };
+}
+
+/** A text as the file wants it: in small letters, cut into words, or with a space before what is hidden. */
+function asWanted(model, typed) {
+  const { letters, words, hidden } = model.card;
+  if (letters) return typed.toLowerCase();
+  if (words) return model.words(typed).join(" ");
+  const mark = hidden?.replace(/[[\]]/g, "\\$&"); // it has brackets
+  if (hidden) return typed.replaceAll(new RegExp(`\\s*${mark}`, "gi"), ` ${hidden}`).trim();
+  return typed;
+}
+
+/** A text with a hidden word in, the likeliest pieces of the vocabulary out; what goes on with a word has a hyphen. */
+async function filled(page, found, { value, output, more }) {
+  more.replaceChildren();
+  if (!value.includes(page.model.card.hidden)) return output.replaceChildren();
+  const pieces = page.model.pieces(found.probabilities.data.keys());
+  bars(
+    output,
+    pieces.map((piece) => (piece.startsWith("\u2581") ? piece.slice(1) : `-${piece}`)),
+    found.probabilities.data,
+  );
 }
 
 /** A text in, a text out, and where it looked for each word. */
