@@ -1,5 +1,5 @@
 // Series of numbers as a picture: lines and bands over rows.
-import { s } from "./dom.mjs";
+import { choices, h, paused, s, tries } from "./dom.mjs";
 
 const EDGE = { left: 52, right: 12, top: 12, bottom: 26 };
 
@@ -37,6 +37,29 @@ export function chart({ width, height = 300, lines, bands = [], marks = [], tick
       s("polygon", { class: "band", points: [...points(high, at), ...points(low, at).reverse()].join(" ") }),
     ),
     lines.map(({ kind, at, values }) => s("polyline", { class: kind, points: points(values, at).join(" ") })),
+  );
+}
+
+/**
+ * What stands around a chart: its title, what its colours mean, as { kind: name }, what is told of it, a slider, samples.
+ *
+ * @param {() => void} draw the chart again, in a place of another width.
+ */
+export function framed(page, { title, keys, output, told, slider, choose, draw }) {
+  const named = Object.entries(keys).map(([kind, name]) => h("span", { class: "key" }, h("i", { class: kind }), name));
+  addEventListener("resize", paused(draw));
+  return h(
+    "div",
+    { class: "stack" },
+    h(
+      "section",
+      { class: "card" },
+      h("div", { class: "keys" }, title.element, named),
+      output,
+      told,
+      h("div", { class: "controls lines" }, slider.elements),
+    ),
+    tries("Try one", choices(page.samples, choose)),
   );
 }
 

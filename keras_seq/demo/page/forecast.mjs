@@ -1,6 +1,6 @@
 // Rows of a table are read and those to come foretold: a chart of both, and what if the last rows had been others.
-import { chart, ticks } from "./chart.mjs";
-import { choices, h, paused, picker, slider, tries } from "./dom.mjs";
+import { chart, framed, ticks } from "./chart.mjs";
+import { h, picker, slider } from "./dom.mjs";
 
 const PAST = 7; // of the past as many rows as this many horizons are shown
 
@@ -61,27 +61,9 @@ export function forecast(page) {
     told.textContent = `${share} % of what comes should lie in the band${came ? `: of these ${horizon} rows ${inside} do` : ""}.`;
   }
 
-  const key = (kind, name) => h("span", { class: "key" }, h("i", { class: kind }), name);
-  const element = h(
-    "div",
-    { class: "stack" },
-    h(
-      "section",
-      { class: "card" },
-      h(
-        "div",
-        { class: "keys" },
-        target.element,
-        key("past", "read"),
-        key("foretold", "foretold"),
-        page.samples.some(({ came }) => came) && key("came", "what came"),
-      ),
-      output,
-      told,
-      h("div", { class: "controls lines" }, factor.elements),
-    ),
-    tries("Try one", choices(page.samples, set)),
-  );
-  addEventListener("resize", paused(() => found && show()));
+  const came = page.samples.some((one) => one.came) && { came: "what came" },
+    keys = { past: "read", foretold: "foretold", ...came },
+    around = { title: target, keys, output, told, slider: factor, choose: set, draw: () => found && show() };
+  const element = framed(page, around);
   return { element, again: () => (sample ? read() : set(page.samples[0])) };
 }

@@ -1,6 +1,6 @@
 // Rows of a table are judged one after the other, as they would come live: a chart of them, and what if some were off.
-import { chart, ticks } from "./chart.mjs";
-import { breath, choices, h, paused, picker, slider, tries } from "./dom.mjs";
+import { chart, framed, ticks } from "./chart.mjs";
+import { breath, h, picker, slider } from "./dom.mjs";
 
 const DRAWN = 24; // rows between two pictures
 const OFF = 1 / 16; // of the rows that are read before one: so many are off, at a fifth of those that are judged
@@ -83,28 +83,8 @@ export function watch(page) {
     told.textContent = `${found} of ${flags.length} rows are flagged${wanted}.`;
   }
 
-  const key = (kind, name) => h("span", { class: "key" }, h("i", { class: kind }), name);
-  const element = h(
-    "div",
-    { class: "stack" },
-    h(
-      "section",
-      { class: "card" },
-      h(
-        "div",
-        { class: "keys" },
-        variable.element,
-        key("read", "read only"),
-        key("past", "judged"),
-        key("flagged", "flagged"),
-        key("foretold", "score below, flagged above 1"),
-      ),
-      output,
-      told,
-      h("div", { class: "controls lines" }, off.elements),
-    ),
-    tries("Try one", choices(page.samples, set)),
-  );
-  addEventListener("resize", paused(() => sample && draw()));
+  const keys = { read: "read only", past: "judged", flagged: "flagged", foretold: "score below, flagged above 1" },
+    around = { title: variable, keys, output, told, slider: off, choose: set, draw: () => sample && draw() };
+  const element = framed(page, around);
   return { element, again: () => (sample ? run() : set(page.samples[0])) };
 }
