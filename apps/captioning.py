@@ -312,9 +312,9 @@ def export(config, model, assets, folder, examples, options):
 
 def demo(config, model, assets, examples):
     """Of the page: some test pictures with the model's own greedy caption."""
-    from keras_seq.demo import png
+    from keras_seq.demo import few, png
 
-    chosen = examples[:: max(1, len(examples) // 8)][:8]
+    chosen = few(examples, 8)
     found = captions_of(config, model, assets, seen(config, chosen))
     return {
         "shows": {"kind": "text", "label": "Caption"},

@@ -443,8 +443,9 @@ def demo(config, model, assets, examples):
     """Of the page: some windows of the test rows, and what came after them."""
     import numpy as np
 
-    step = max(1, len(examples) // 6)
-    starts = [row["row"] for row in examples[step // 2 :: step][:6]]
+    from keras_seq.demo import few
+
+    starts = [row["row"] for row in few(examples)]
     table = rows_of(config, config.data)
     inputs, _, _ = windows(config, table, starts).window(starts)
     plain = {name: x.tolist() if x.dtype.kind == "i" else rounded(x) for name, x in inputs.items()}

@@ -243,20 +243,21 @@ def export(config, model, assets, folder, examples, options):
     report = deploy.export_language_model(
         model, assets["tokenizer.model"], folder, texts_of(examples), prompt_length=options.prompt_length,
         max_length=options.max_length, top_k=options.top_k, top_p=options.top_p, **options.settings(),
-        before=line_break(tokenizer_of(assets)), prompts=options.prompts, card={"app": "language_model", "config": dataclasses.asdict(config)},
+        before=line_break(tokenizer_of(assets)), prompts=options.prompts,
+        card={"app": "language_model", "config": dataclasses.asdict(config)},
     )  # fmt: skip
     return deploy.outcome(report)
 
 
 def demo(config, model, assets, examples):
     """Of the page: short lines of the held-out text to begin with."""
+    from keras_seq.demo import few
+
     lines = [line.strip() for text in texts_of(examples) for line in text.splitlines()]
-    short = [line for line in lines if 12 <= len(line) <= 48]
-    step = max(1, len(short) // 6)
     return {
         "reads": {"kind": "text", "label": "How it begins", "hint": "Begin a text"},
         "shows": {"kind": "text", "label": "How it goes on"},
-        "samples": [{"text": line} for line in short[step // 2 :: step][:6]],
+        "samples": [{"text": line} for line in few([line for line in lines if 12 <= len(line) <= 48])],
     }
 
 

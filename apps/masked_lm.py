@@ -14,6 +14,7 @@ labels are few: the apps for sentiment and tagging begin with it.
 """
 
 import dataclasses
+import itertools
 import re
 from typing import Literal
 
@@ -257,20 +258,23 @@ def preview(config, model, assets, examples):
 
 
 def questions(assets, texts, limit):
-    """Texts with a word hidden that is one piece, the nearest to the middle, each with that piece; (text, id), ..."""
+    """Texts with a piece hidden, each with that piece: [(text, id), ...].
+
+    A word in the middle where one is a piece, else any piece whose place a mask can take; a text without is left out.
+    """
     from keras_seq.data import shared_rows
 
-    tokenizer, share = reader(assets), shared_rows(assets["tokenizer.model"])
-    found = []
-    for text in texts:
-        words = text.split()
-        middle = sorted(range(len(words)), key=lambda i: abs(2 * i + 1 - len(words)))
-        pieces = tokenizer.encode(words)
-        place = next((i for i in middle if words[i].isalpha() and len(pieces[i]) == 1), None)
-        if place is not None and len(words) > 4:
-            asked = " ".join([*words[:place], HIDDEN, *words[place + 1 :]])
-            if MASK in tokenizer.encode([asked])[0][: limit - 1]:
-                found.append((asked, int(share[pieces[place][0]])))
+    tokenizer, share, found = reader(assets), shared_rows(assets["tokenizer.model"]), []
+    for ids in tokenizer.encode(texts):
+        ids = ids[: limit - 1]
+        pieces = [*map(tokenizer.piece, ids), "\u2581"]
+        word = [a[0] == "\u2581" and a[1:].isalpha() and not b[0].isalpha() for a, b in itertools.pairwise(pieces)]
+        for place in sorted(range(len(ids)), key=lambda i: (not word[i], abs(2 * i + 1 - len(ids)))):
+            row = [*ids[:place], MASK, *ids[place + 1 :]]
+            [asked] = tokenizer.decode([row])
+            if len(ids) > 4 and tokenizer.encode([asked])[0] == row:
+                found.append((asked, int(share[ids[place]])))
+                break
     return found
 
 
@@ -303,7 +307,10 @@ def export(config, model, assets, folder, examples, options):
 
     from keras_seq import deploy
 
-    texts, labels = zip(*questions(assets, examples, options.length))
+    found = questions(assets, examples, options.length)
+    if not found:
+        raise ValueError(f"expected a test text of five pieces or more, got none in {len(examples)}: give more with --data")
+    texts, labels = zip(*found)
 
     def answer(tokens):
         length = tokens.shape[1] or ops.shape(tokens)[1]
@@ -328,9 +335,10 @@ def export(config, model, assets, folder, examples, options):
 
 def demo(config, model, assets, examples):
     """Of the page: some test texts with a word hidden, and what the model says."""
+    from keras_seq.demo import few
+
     short = [text for text in examples if 5 <= len(text.split()) <= 14]
-    step = max(1, len(short) // 6)
-    asked = [text for text, _ in questions(assets, short[step // 2 :: step][:6], config.max_length)]
+    asked = [text for text, _ in questions(assets, few(short), config.max_length)]
     said = predict(config, model, assets, asked, top=1) if asked else []
     return {
         "title": "Masked language model",

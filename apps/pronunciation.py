@@ -312,9 +312,9 @@ def words_right(rows):
 
 def demo(config, model, assets, examples):
     """Of the page: some test words with what the model says greedily, which is what the page's file does."""
-    fitting = readable(assets, examples, config.max_length)
-    step = max(1, len(fitting) // 6)
-    chosen = fitting[step // 2 :: step][:6]
+    from keras_seq.demo import few
+
+    chosen = few(readable(assets, examples, config.max_length))
     found = pronounce(config, model, assets, [row["word"] for row in chosen])
     return {
         "reads": {"kind": "text", "label": "Word", "hint": "Type a word"},

@@ -401,8 +401,9 @@ def export(config, model, assets, folder, examples, options):
 
 def demo(config, model, assets, examples):
     """Of the page: some test texts with the model's own answer."""
-    short = [row for row in examples if len(row["text"].split()) <= 24]
-    chosen = short[:: max(1, len(short) // 6)][:6]
+    from keras_seq.demo import few
+
+    chosen = few([row for row in examples if len(row["text"].split()) <= 24])
     found = numbers(assets, logits(config, model, assets, [row["text"] for row in chosen]))
     names = assets["labels"].get("names")
     said = [float(row[0]) for row in found]

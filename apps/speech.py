@@ -440,9 +440,9 @@ def words_right(wanted, found):
 
 def demo(config, model, assets, examples):
     """Of the page: some test sounds with the likeliest text of the model itself."""
-    from keras_seq.demo import wav
+    from keras_seq.demo import few, wav
 
-    chosen = examples[:: max(1, len(examples) // 6)][:6]
+    chosen = few(examples)
     sounds = read_rows(config, chosen)
     return {
         "reads": {"kind": "sound", "rate": config.rate},

@@ -339,19 +339,20 @@ def export(config, model, assets, folder, examples, options):
 def demo(config, model, assets, examples):
     """Of the page: some test sentences, as a person writes them."""
     from keras_seq.data import written
+    from keras_seq.demo import few
 
     short = [row["words"] for row in examples if 5 <= len(row["words"]) <= 12]
-    step = max(1, len(short) // 6)
     return {
         "reads": {"kind": "text", "label": "Text", "hint": "Type a sentence"},
         "shows": {"kind": "tags", "label": "Its words", "quiet": ["O"]},
-        "samples": [{"text": written(words)} for words in short[step // 2 :: step][:6]],
+        "samples": [{"text": written(words)} for words in few(short)],
     }
 
 
 APP = App(
     "tagging", Config, data, model, predict, evaluate, preview, export,
-    predict_options=Predict, export_options=Export, demo=demo, reads=reads, tells=tells, monitor="val_score", mode="max", shown=10**6,
+    predict_options=Predict, export_options=Export, demo=demo, reads=reads, tells=tells,
+    monitor="val_score", mode="max", shown=10**6,
     about="Brown: W. N. Francis and H. Kucera, American English of 1961; redistribution permitted, NLTK's index says for "
           "non-commercial use.",
 )  # fmt: skip

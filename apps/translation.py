@@ -253,8 +253,10 @@ def export(config, model, assets, folder, examples, options):
 
 def demo(config, model, assets, examples):
     """Of the page: some test sentences with the model's own greedy translation, which is what the page's file writes."""
+    from keras_seq.demo import few
+
     short = [example for example in examples if 4 <= len(example[0].split()) <= 14 and example[0].endswith((".", "?"))]
-    chosen = short[:: max(1, len(short) // 6)][:6]
+    chosen = few(short)
     found = translate(config, model, assets, [source for source, _ in chosen], beams=1)
     languages = ["Sentence", "Translation"] if config.data else ["English", "French"][:: -1 if config.reverse else 1]
     return {

@@ -405,9 +405,9 @@ def accuracy(expected, odds):
 
 def demo(config, model, assets, examples):
     """Of the page: some test clips with the labels that the model itself gives their frames."""
-    from keras_seq.demo import strip
+    from keras_seq.demo import few, strip
 
-    chosen, read = examples[:: max(1, len(examples) // 5)][:5], reader(config)
+    chosen, read = few(examples, 5), reader(config)
     clips = [read(row["clip"])[: config.window] for row in chosen]
     found = [seconds(config, assets, odds.argmax(axis=-1)) for odds in probabilities(config, model, clips)]
     return {

@@ -86,13 +86,15 @@ def test_the_exported_files_agree(folder, capsys):
 def test_questions_hide_a_word_that_is_one_piece(folder):
     assets = APP.load(folder / "model").assets
     lines = read_texts(folder / "a.txt")[:40]
-    found = masked_lm.questions(assets, [*lines, "Too short a text"], 128)
+    found = masked_lm.questions(assets, [*lines, "In"], 128)
     tokenizer = masked_lm.reader(assets)
     assert len(found) == 40
     for (text, piece), line in zip(found, lines):
         assert text.replace("[MASK]", tokenizer.piece(piece)[1:]).lower() == line.lower()
         assert masked_lm.MASK in tokenizer.encode([text])[0]
     assert not masked_lm.questions(assets, lines, 3)
+    [(text, piece)] = masked_lm.questions(assets, ["o" * 9], 128)  # no word is a piece: any will do
+    assert text.replace(" [MASK]", tokenizer.piece(piece)) == "o" * 9
 
 
 def test_vectors_begin_with_what_the_neighbours_tell(folder):

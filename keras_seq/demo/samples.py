@@ -7,6 +7,17 @@ import wave
 import numpy as np
 
 
+def few(rows, count=6):
+    """Some of many rows, far from each other.
+
+    Example:
+        >>> few(list(range(60)))
+        [5, 15, 25, 35, 45, 55]
+    """
+    step = max(1, len(rows) // count)
+    return rows[step // 2 :: step][:count]
+
+
 def png(picture):
     """A picture uint8 (H, W), (H, W, 3) or (H, W, 4) as a `data:` address of a PNG.
 
