@@ -172,7 +172,7 @@ def predict(config, model, assets, texts, top=5):
     rows = [masked(tokenizer, text, config.max_length) for text in texts]
     spots = [[i for i, token in enumerate(row) if token == MASK] for row in rows]
     odds = calibration.probabilities(model.predict_on_batch({"tokens": padded(rows), "places": padded(spots)}))
-    return [[fillings(tokenizer, p, top) for p in row[: len(mine)]] for row, mine in zip(odds, spots)]
+    return [[fillings(tokenizer.piece, p, top) for p in row[: len(mine)]] for row, mine in zip(odds, spots)]
 
 
 MASK, EOS = 1, 2  # the ids of what is hidden, and of the end of a text
@@ -203,10 +203,10 @@ def masked(tokenizer, text, limit):
     return [*ids, EOS]
 
 
-def fillings(tokenizer, p, top):
-    """`man 0.21, boy 0.08`: what goes on with the word before is written with a hyphen."""
+def fillings(piece, p, top):
+    """`man 0.21, boy 0.08`, by the piece of each id: what goes on with the word before is written with a hyphen."""
     best = [int(i) for i in p.argsort()[::-1] if i > EOS + 1][:top]
-    return ", ".join(f"{shown(tokenizer.piece(i))} {p[i]:.3f}" for i in best)
+    return ", ".join(f"{shown(piece(i))} {p[i]:.3f}" for i in best)
 
 
 def shown(piece):
@@ -293,9 +293,7 @@ def reads(card, texts):
 
 def tells(file, text, outputs):
     """What an exported file says of a text."""
-    from keras_seq.data import Tokenizer
-
-    return [fillings(Tokenizer(file.file("tokenizer.model")), outputs["probabilities"], Predict().top)]
+    return [fillings(file.tokenizer().id_to_piece, outputs["probabilities"], Predict().top)]
 
 
 # Export -------------------------------------------------------------------------------------------------------------

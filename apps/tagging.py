@@ -205,9 +205,15 @@ def entities(assets):
 
 
 def reads(card, texts):
-    """Texts as an exported file wants them."""
+    """Texts as an exported file wants them.
+
+    Raises:
+        ValueError: for a file that does not say how.
+    """
     from keras_seq.data import spaced, split_words
 
+    if "words" not in card:
+        raise ValueError("expected a file that says how its texts are cut into words, got an older one: export again")
     rule = card["words"]
     known = {*rule["whole"], *(["``"] if rule["quotes"] else [])}
     return [spaced(split_words(text, known, rule["clitics"])) for text in texts]

@@ -27,7 +27,7 @@ class LiteRTFile:
     def __init__(self, path, num_threads=1):
         from ai_edge_litert.interpreter import Interpreter
 
-        self.path = str(path)
+        self.path, self._tokenizer = str(path), None
         with without_notes():
             self.interpreter = Interpreter(model_path=self.path, num_threads=num_threads)
             self.interpreter.allocate_tensors()
@@ -70,10 +70,12 @@ class LiteRTFile:
         return json.loads(self.file(CARD))
 
     def tokenizer(self):
-        """The sentencepiece tokenizer in the file."""
-        import sentencepiece
+        """The sentencepiece tokenizer in the file, read once."""
+        if self._tokenizer is None:
+            import sentencepiece
 
-        return sentencepiece.SentencePieceProcessor(model_proto=self.file(VOCABULARY))
+            self._tokenizer = sentencepiece.SentencePieceProcessor(model_proto=self.file(VOCABULARY))
+        return self._tokenizer
 
     def file(self, name):
         """The bytes of a file that lies in this one.
