@@ -423,4 +423,6 @@ def test_the_divergence_of_what_is_nearly_the_same_is_told():
     p = np.array([[0.5, 0.25, 0.25]], "float32")
     q = np.array([[0.25, 0.25, 0.5]], "float32")
     assert predictor_parity.divergence(p, q, "probabilities") == pytest.approx(0.25 * np.log(2))
+    rounded = [(p * x).astype("float32") for x in (1 + 1e-6, 1 - 1e-6)]  # sums that float32 gives
+    assert 0 <= predictor_parity.divergence(*rounded, "probabilities") < 1e-12
     assert predictor_parity.divergence(np.log(p) + 3, np.log(q) - 1, "logits") == pytest.approx(0.25 * np.log(2))

@@ -157,4 +157,10 @@ def divergence(ours, theirs, kind):
     """Mean KL of the model's distributions from a file's."""
     if kind == "logits":
         return mean_kl(log_softmax(ours), log_softmax(theirs))
-    return mean_kl(*(np.log(np.maximum(np.asarray(x, "float64"), 1e-12)) for x in (ours, theirs)))
+    return mean_kl(*map(log_of, (ours, theirs)))
+
+
+def log_of(probabilities):
+    """Their logarithms, in float64, in which they sum to 1; none is below that of 1e-12."""
+    p = np.maximum(np.asarray(probabilities, "float64"), 1e-12)
+    return np.log(p / p.sum(axis=-1, keepdims=True))
