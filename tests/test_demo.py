@@ -286,6 +286,10 @@ def test_a_text_goes_on_as_keras_and_the_file_say(opened, tmp_path):
     twice = after("open the") + after("open the" + after("open the"))
     assert tab.output() == twice
     assert tab.find("#output").get_property("textContent") == "open the" + twice
+    before = tab.runs()
+    tab.js("for (const _ of [1, 2]) document.querySelector('#more').click()")
+    tab.wait(before + 2)
+    assert tab.output() == twice + after("open the" + twice)  # asked twice at once, it writes once
     tab.does(lambda: tab.sets("#temperature", 0.8))
     assert tab.output() == drawn  # of the same noise
     tab.does(tab.find("#other").click)

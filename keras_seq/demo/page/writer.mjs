@@ -21,13 +21,14 @@ export function writer(page) {
   const button = (id, label, onclick) => h("button", { id, class: "chip", type: "button", onclick }, label);
   const more = button("more", "Write on", () => write()),
     other = button("other", "Another way", () => begin());
-  let prompt = "",
-    written = "";
+  let prompt = "", // empty where there is nothing but space
+    written = "",
+    last = 0;
 
   /** From the prompt on, anew; `fresh`: with other draws. */
   async function begin(fresh = true) {
-    other.disabled = !temperature.value(); // there is one likeliest way
-    prompt = input.value.replace(/[ \t]+$/, ""); // what follows brings its own
+    prompt = input.value.trim() && input.value.replace(/[ \t]+$/, ""); // what follows brings its own
+    other.disabled = !prompt || !temperature.value(); // there is one likeliest way
     written = "";
     if (fresh) page.noise = [];
     await write();
@@ -35,11 +36,11 @@ export function writer(page) {
 
   /** One call more. */
   async function write() {
-    if (!prompt.trim()) return show();
-    const asked = prompt;
+    const now = ++last;
+    if (!prompt) return show();
     await page.work(async () => {
       const found = await page.call(...piece(prompt + written));
-      if (asked !== prompt) return;
+      if (now !== last) return; // another call has begun
       written += found.text;
       show();
     });
@@ -57,10 +58,9 @@ export function writer(page) {
   }
 
   function show() {
-    output.replaceChildren(h("span", { class: "begun" }, prompt.trim() && prompt), prompt.trim() && written);
-    output.dataset.text = prompt.trim() && written;
-    more.disabled = !prompt.trim() || prompt.length + written.length > LONGEST;
-    if (!prompt.trim()) other.disabled = true;
+    output.replaceChildren(h("span", { class: "begun" }, prompt), written);
+    output.dataset.text = written;
+    more.disabled = !prompt || prompt.length + written.length > LONGEST;
   }
 
   const chips = choices(page.samples, (sample) => ((input.value = sample.text), begin()));
@@ -82,6 +82,7 @@ export function writer(page) {
     ),
     tries("Try one", chips),
   );
+  other.disabled = true;
   show();
   return { element, again: again(page.samples, input, () => begin()) };
 }
