@@ -372,14 +372,15 @@ def demo(config, model, assets, examples):
     """Of the page: a stretch of the series that the file is calibrated on, with what is labelled unusual in it."""
     import numpy as np
 
+    from keras_seq.demo import rounded
+
     one = next(one for one in watched(config) if np.allclose(one.moments[0], model.mean, rtol=1e-4))
     middle = one.windows[0][0] if one.windows else one.clean
     first = max(0, min(middle - STRETCH // 2, len(one.values) - STRETCH - config.context))
     rows = one.values[first : first + STRETCH + config.context]
     windows = [[a - first, b - first] for a, b in one.windows if first <= a and b < first + len(rows)]
     minutes = {} if one.time is None else {"time": [int(t // 60) for t in one.time[first : first + len(rows)]]}
-    return {"samples": [{"text": one.name, "rows": [[float(f"{x:.6g}") for x in row] for row in rows],
-                         "windows": windows, **minutes}]}  # fmt: skip
+    return {"samples": [{"text": one.name, "rows": rounded(rows), "windows": windows, **minutes}]}
 
 
 STRETCH = 480  # rows that a page judges

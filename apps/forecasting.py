@@ -443,7 +443,7 @@ def demo(config, model, assets, examples):
     """Of the page: some windows of the test rows, and what came after them."""
     import numpy as np
 
-    from keras_seq.demo import few
+    from keras_seq.demo import few, rounded
 
     starts = [row["row"] for row in few(examples)]
     table = rows_of(config, config.data)
@@ -454,13 +454,6 @@ def demo(config, model, assets, examples):
     came = rounded(over(table.values, starts, config.horizon))
     rows = [dict(zip(plain, each)) for each in zip(*plain.values())]
     return {"samples": [{"text": name, **row, "came": after} for name, row, after in zip(names, rows, came)]}
-
-
-def rounded(x, digits=6):
-    """Numbers as lists, so exact."""
-    import numpy as np
-
-    return np.vectorize(lambda value: float(f"{value:.{digits}g}"), otypes=[float])(x).tolist()
 
 
 CARD = {  # what the file says of its inputs

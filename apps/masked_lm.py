@@ -267,12 +267,14 @@ def questions(assets, texts, limit):
     tokenizer, share, found = reader(assets), shared_rows(assets["tokenizer.model"]), []
     for ids in tokenizer.encode(texts):
         ids = ids[: limit - 1]
+        if len(ids) < 5:
+            continue
         pieces = [*map(tokenizer.piece, ids), "\u2581"]
         word = [a[0] == "\u2581" and a[1:].isalpha() and not b[0].isalpha() for a, b in itertools.pairwise(pieces)]
         for place in sorted(range(len(ids)), key=lambda i: (not word[i], abs(2 * i + 1 - len(ids)))):
             row = [*ids[:place], MASK, *ids[place + 1 :]]
             [asked] = tokenizer.decode([row])
-            if len(ids) > 4 and tokenizer.encode([asked])[0] == row:
+            if tokenizer.encode([asked])[0] == row:
                 found.append((asked, int(share[ids[place]])))
                 break
     return found
@@ -300,7 +302,7 @@ def tells(file, text, outputs):
 
 
 def export(config, model, assets, folder, examples, options):
-    """SavedModel and .tflite, each compared with the model on a hidden word of every test text that has one."""
+    """SavedModel and .tflite, each compared with the model on `questions` of the test texts."""
     from keras import ops
 
     from keras_seq import deploy

@@ -55,8 +55,8 @@ def answering(app, folder: Path, given: dict):
 
 def cut(file, text: str, outputs: dict) -> int:
     """Returns how many tokens a file reads of a text, if it has more; 0 where it was read to its end."""
-    ids = next((outputs[name][0] for name in ("source", "prompt", "tokens") if name in outputs), None)
-    if ids is None or "prompt" in outputs or not ids[-1]:  # of a prompt the end counts; a row with room was not cut
+    ids = next((outputs[name][0] for name in ("source", "tokens") if name in outputs), None)
+    if "prompt" in outputs or ids is None or not ids[-1]:  # of a prompt the end counts; a row with room was not cut
         return 0
     return len(ids) - 1 if len(file.tokenizer().encode(text)) >= len(ids) else 0
 

@@ -2,7 +2,7 @@
 
     runtime_folder() -> path              LiteRT.js, fetched once
     server(folder, about, runtime)        hands out the page, the model and the runtime on 127.0.0.1
-    few(rows)                             some of them for samples
+    few(rows), rounded(numbers)           some rows for samples, and numbers for them
     png(picture), strip(frames)           samples as pictures that a page can show
     wav(sound, rate)                      a sample as a sound that it can play
 
@@ -30,5 +30,7 @@ import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
-    submod_attrs={"loopback": ["server"], "runtime": ["runtime_folder"], "samples": ["few", "png", "strip", "wav"]},
+    submod_attrs={
+        "loopback": ["server"], "runtime": ["runtime_folder"], "samples": ["few", "png", "rounded", "strip", "wav"],
+    },  # fmt: skip
 )

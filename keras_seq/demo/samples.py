@@ -18,6 +18,16 @@ def few(rows, count=6):
     return rows[step // 2 :: step][:count]
 
 
+def rounded(numbers):
+    """Numbers as lists, of six digits each.
+
+    Example:
+        >>> rounded(np.array([[1 / 3, 2e6]]))
+        [[0.333333, 2000000.0]]
+    """
+    return np.vectorize(lambda number: float(f"{number:.6g}"), otypes=[float])(numbers).tolist()
+
+
 def png(picture):
     """A picture uint8 (H, W), (H, W, 3) or (H, W, 4) as a `data:` address of a PNG.
 

@@ -1,6 +1,7 @@
 """Run exported files without the model: those of LiteRT need ai_edge_litert, those of a SavedModel tensorflow."""
 
 import contextlib
+import functools
 import json
 import os
 import sys
@@ -27,7 +28,7 @@ class LiteRTFile:
     def __init__(self, path, num_threads=1):
         from ai_edge_litert.interpreter import Interpreter
 
-        self.path, self._tokenizer = str(path), None
+        self.path = str(path)
         with without_notes():
             self.interpreter = Interpreter(model_path=self.path, num_threads=num_threads)
             self.interpreter.allocate_tensors()
@@ -70,12 +71,18 @@ class LiteRTFile:
         return json.loads(self.file(CARD))
 
     def tokenizer(self):
-        """The sentencepiece tokenizer in the file, read once."""
-        if self._tokenizer is None:
-            import sentencepiece
-
-            self._tokenizer = sentencepiece.SentencePieceProcessor(model_proto=self.file(VOCABULARY))
+        """The sentencepiece tokenizer in the file."""
         return self._tokenizer
+
+    @functools.cached_property
+    def _tokenizer(self):
+        import sentencepiece
+
+        return sentencepiece.SentencePieceProcessor(model_proto=self.file(VOCABULARY))
+
+    @functools.cached_property
+    def _files(self):
+        return read_files(self.path)
 
     def file(self, name):
         """The bytes of a file that lies in this one.
@@ -83,10 +90,10 @@ class LiteRTFile:
         Raises:
             ValueError: where there is none of that name.
         """
-        files = read_files(self.path)
-        if name not in files:
-            raise ValueError(f"Expected {name} inside {self.path}; got {sorted(files) or 'no files'}. Export it again.")
-        return files[name]
+        if name not in self._files:
+            got = sorted(self._files) or "no files"
+            raise ValueError(f"Expected {name} inside {self.path}; got {got}. Export it again.")
+        return self._files[name]
 
 
 def spelled(row, errors="strict"):

@@ -39,9 +39,11 @@ export const tries = (title, chips) =>
   chips.length > 0 &&
   h("section", { class: "samples" }, h("h2", { class: "title" }, title), h("div", { class: "chips" }, chips));
 
-/** A button for each sample that has a name, which hands it to `choose`. */
-export const choices = (samples, choose) =>
-  samples.map((sample) => h("button", { class: "chip", type: "button", onclick: () => choose(sample) }, sample.text));
+/** A button for each sample, with its text or another name, which hands it to `choose`. */
+export const choices = (samples, choose, name = (sample) => sample.text) =>
+  samples.map((sample, i) =>
+    h("button", { class: "chip", type: "button", onclick: () => choose(sample) }, name(sample, i)),
+  );
 
 /** A choice of one of some names, by its number; just the name where there is one. */
 export function picker(id, names, changed) {

@@ -37,10 +37,9 @@ export function forecast(page) {
   function show() {
     const column = target.chosen(),
       shown = Math.min(size, PAST * horizon);
-    const of = (rows) => rows.map((row) => row[column]);
     const level = (q) => Array.from({ length: horizon }, (_, t) => found[(t * count + column) * quantiles + q]);
     const before = Array.from({ length: shown }, (_, i) => past[(size - shown + i) * count + column]);
-    const came = sample.came && of(sample.came),
+    const came = sample.came?.map((row) => row[column]),
       [low, high] = [level(0), level(quantiles - 1)];
     const width = Math.max(320, output.clientWidth);
     const picture = chart({

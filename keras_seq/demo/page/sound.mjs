@@ -1,5 +1,5 @@
 // A sound is read: dropped, chosen, recorded, or one of the samples. Shown: what is said in it.
-import { dropPlace, h, told, tries } from "./dom.mjs";
+import { choices, dropPlace, h, told, tries } from "./dom.mjs";
 import { blob } from "./picture.mjs";
 
 const FULL = "#2563eb"; // of the wave
@@ -64,9 +64,7 @@ export function sound(page) {
   const button = h("button", { type: "button", class: "chip", onclick: record }, "Record");
   const drop = dropPlace(view, "Drop a sound here, or ", file, take);
   const set = async (sample) => take(await blob(sample.sound), sample);
-  const chips = page.samples.map((sample, i) =>
-    h("button", { class: "chip", type: "button", onclick: () => set(sample) }, sample.wanted ?? `sample ${i + 1}`),
-  );
+  const chips = choices(page.samples, set, (sample, i) => sample.wanted ?? `sample ${i + 1}`);
   const element = h(
     "div",
     { class: "stack" },

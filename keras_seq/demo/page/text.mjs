@@ -47,15 +47,12 @@ export function text(page) {
     const long =
       new TextEncoder().encode(value).length > room || (ids && Array.from(ids.data).indexOf(2) === ids.shape[1] - 1);
     const odd = card.letters && [...value].find((letter) => !card.letters.includes(letter));
-    const cuts = "Longer than this model reads: the end was left out.";
     const none = card.hidden && !value.includes(card.hidden);
-    cut.textContent = none
-      ? `Write ${card.hidden} in the place of a word.`
-      : long
-        ? cuts
-        : odd
-          ? `It knows no “${odd}”.`
-          : "";
+    cut.textContent =
+      (none && `Write ${card.hidden} in the place of a word.`) ||
+      (long && "Longer than this model reads: the end was left out.") ||
+      (odd && `It knows no “${odd}”.`) ||
+      "";
   }
 
   function clear() {
@@ -83,9 +80,9 @@ function asWanted(model, typed) {
   const { letters, words, hidden } = model.card;
   if (letters) return typed.toLowerCase();
   if (words) return model.words(typed).join(" ");
-  const mark = hidden?.replace(/[[\]]/g, "\\$&"); // it has brackets
-  if (hidden) return typed.replaceAll(new RegExp(`\\s*${mark}`, "gi"), ` ${hidden}`).trim();
-  return typed;
+  if (!hidden) return typed;
+  const mark = hidden.replace(/[[\]]/g, "\\$&"); // it has brackets
+  return typed.replaceAll(new RegExp(`\\s*${mark}`, "gi"), ` ${hidden}`).trim();
 }
 
 /** A text with a hidden word in, the likeliest pieces of the vocabulary out; what goes on with a word has a hyphen. */
