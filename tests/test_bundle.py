@@ -189,7 +189,7 @@ def test_every_signature_is_explained_and_every_text_of_the_card_is_there(bundle
     assert all(f"- `{key}`: {text}" in page for key, text in texts.items() if key not in ("format", "made_by"))
     assert "- `begin`: with the mean" in ids({"begin": "with the mean", "format": "f32"})
     assert ids({"before": "\n", "text": ""}) == '- `before`: "\\n"\n- `text`: ""'
-    assert "`words(text)` of the hosts" in ids({"words": cutting(set(), [])})
+    assert "`Words(card).of(text)`" in ids({"words": cutting(set(), [])})
     assert {"prefill", "sample", "text_sample"} < set(MEANING)
 
 

@@ -12,21 +12,24 @@ import subprocess
 import numpy as np
 import pytest
 
+from apps.data import load_brown
+from keras_seq.data import cutting, written
 from keras_seq.deploy import golden
 from keras_seq.deploy.handover import HOSTS
 from tests.checks import ROOT, host
 from tests.test_demo import classifier, translator
 from tests.test_deploy import TEXTS
+from tests.test_tagged import ODD, rules
 
 STUBS = ROOT / "tests" / "phone"
 TOOLS = {"kotlin": ("kotlinc", "java"), "swift": ("swiftc",)}
-ANDROID, IOS = HOSTS / "android" / "SequenceModel.kt", HOSTS / "ios" / "SequenceModel.swift"
+ANDROID, IOS = (sorted((HOSTS / name).iterdir()) for name in ("android", "ios"))
 
 
 def kotlin(folder):
     """The command that runs the Kotlin host."""
     to = folder / "host.jar"
-    sources = [ANDROID, *sorted((STUBS / "kotlin").glob("*.kt"))]
+    sources = [*ANDROID, *sorted((STUBS / "kotlin").glob("*.kt"))]
     compiled("kotlinc", *sources, "-Werror", "-include-runtime", "-d", to)
     return ["java", "-cp", to, "MainKt"]
 
@@ -36,7 +39,7 @@ def swift(folder):
     stub, to = STUBS / "swift" / "TensorFlowLite.swift", folder / "host"
     module = ("-module-name", "TensorFlowLite", "-parse-as-library", "-emit-library", "-static", "-emit-module")
     compiled("swiftc", *module, "-emit-module-path", folder, stub, "-o", folder / "libTensorFlowLite.a")
-    sources = [IOS, STUBS / "swift" / "main.swift"]
+    sources = [*IOS, STUBS / "swift" / "main.swift"]
     compiled("swiftc", "-warnings-as-errors", *sources, "-I", folder, "-L", folder, "-lTensorFlowLite", "-o", to)
     return [to]
 
@@ -116,6 +119,9 @@ class Phone:
         outputs = ",".join(self.model.signatures[signature]["outputs"])
         return list(map(float, self.ask("numbers", signature, outputs, hexed(text), output).split(",")))
 
+    def words(self, text, card):
+        return bytes.fromhex(self.ask("words", "", "", hexed(json.dumps(card)), hexed(text))).decode()
+
     def utf8(self, text, signature="text"):
         outputs = ",".join(self.model.signatures[signature]["outputs"])
         return np.array([self.ask("utf8", signature, outputs, hexed(text)).split(",")], "int32")
@@ -166,6 +172,15 @@ def test_a_text_goes_in_and_numbers_come_out(command, tmp_path):
         for text in (*TEXTS[:2], ""):
             expected = model.text(text)["probabilities"].reshape(-1)
             np.testing.assert_allclose(phone.numbers(text, "probabilities"), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("known", "clitics"), rules())
+def test_a_text_is_cut_into_words_as_in_training(command, known, clitics):
+    cards = {"labels": [1, -2.5, None], "words": cutting(known, clitics)}
+    texts = [*ODD, *(written(words) for words, _ in load_brown()["test"][::40])]
+    with Phone(command, None) as phone:
+        for text in texts:
+            assert phone.words(text, cards) == " ".join(host().words(text, **cards["words"]))
 
 
 class Prompts:

@@ -1,5 +1,6 @@
 """Words of a text: what a person writes as words, and words as the pieces that a model reads."""
 
+import functools
 import re
 
 from keras_seq.data.tokenizer import SPACE
@@ -16,6 +17,10 @@ TOKEN = re.compile(
     |\S""",
     re.VERBOSE,
 )
+UNICODE = {  # what Python's \w and the like are, for other regular expressions; the longer ones first
+    r"[^\W\d_]": r"[\p{L}\p{Nl}\p{No}]", r"[\w": r"[\p{L}\p{N}_", r"\w": r"[\p{L}\p{N}_]", r"\d": r"\p{Nd}",
+    r"\S": r"[^\p{Z}]",
+}  # fmt: skip
 
 
 def split_words(text, known=(), clitics=()):
@@ -47,9 +52,9 @@ def cutting(known, clitics):
     """How `split_words` cuts with these, as plain data for programs that have only the exported file.
 
     Returns:
-        {"pattern", a regular expression of words and marks in which \\w and \\d are of Unicode, "whole", the known
-        words that it would cut, "clitics", "quotes": whether plain quotes become `` and '' in turns}. With `whole` in
-        the place of all known words `split_words` cuts the same.
+        {"pattern", a regular expression of words and marks for Python, "unicode_pattern", the same for JavaScript, Java
+        and ICU, whose \\w and \\d are others, "whole", the known words that it would cut, "clitics", "quotes": whether
+        plain quotes become `` and '' in turns}. With `whole` in place of all known words `split_words` cuts the same.
 
     Example:
         >>> cutting({"Mr.", "cat"}, ["n't"])["whole"]
@@ -58,7 +63,9 @@ def cutting(known, clitics):
     pattern = "".join(re.sub(r"\s+(#.*)?$", "", line).strip() for line in TOKEN.pattern.splitlines())
     whole = sorted(word for word in known if cut(word, (), clitics) != [word] or word[1:].endswith("."))
     quotes = "``" in known and '"' not in known
-    return {"pattern": pattern.replace(r"\#", "#"), "whole": whole, "clitics": list(clitics), "quotes": quotes}
+    pattern = pattern.replace(r"\#", "#")
+    written = functools.reduce(lambda text, part: text.replace(*part), UNICODE.items(), pattern)
+    return {"pattern": pattern, "unicode_pattern": written, "whole": whole, "clitics": list(clitics), "quotes": quotes}
 
 
 def cut(chunk, known, clitics):

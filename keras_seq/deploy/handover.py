@@ -181,11 +181,9 @@ def run(found, file):
 
 
 WORDS = r"""
-`text` reads words and marks with a space between. `words(text)` of the hosts for Python and JavaScript cuts plain text
-into these, by the card's `words`. In another language: cut at white space; a part that is in `whole` stays as it is, of
-any other take all matches of `pattern` (`\w` and `\d` are of Unicode, as they are on Android and in Swift); a full stop
-goes to the word before it where `whole` has both as one; off a word that is not in `whole` cut the first of `clitics`
-that it ends in; where `quotes` is true, write `"` as two backticks and as two apostrophes in turns."""
+`text` reads words and marks with a space between. Each host cuts plain text into these, by the card's `words`:
+`model.words(text)` in Python and JavaScript, on Android `Words(card).of(text)` with the text of `card.json`, on iOS
+`try Words(card: card).of(text)` with its data."""
 
 FLOATS = ("floats", "readFloat", "Float")  # how Kotlin writes and reads such numbers, and their name in Swift
 KINDS = {"float32": FLOATS, "int32": ("ints", "readInt", "Int32")}

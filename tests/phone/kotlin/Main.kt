@@ -6,6 +6,7 @@ import com.google.ai.edge.litert.hex
 import com.google.ai.edge.litert.open
 import com.google.ai.edge.litert.unhex
 import org.keras_seq.SequenceModel
+import org.keras_seq.Words
 
 fun main() {
   val model = SequenceModel(AssetManager(), "model.tflite")
@@ -22,6 +23,7 @@ fun answer(model: SequenceModel, call: String, signature: String, outputs: List<
     "text" -> hex(model.text(text(given[0]), names(outputs), signature).encodeToByteArray())
     "numbers" -> model.numbers(text(given[0]), given[1], names(outputs), signature).joinToString(",")
     "utf8" -> model.utf8(text(given[0]), names(outputs), signature).use { it.readInt().joinToString(",") }
+    "words" -> hex(Words(text(given[0])).of(text(given[1])).joinToString(" ").encodeToByteArray())
     else -> run(model, signature, outputs, given)
   }
 

@@ -13,6 +13,7 @@ func answer(_ call: String, _ signature: String, _ outputs: [String], _ given: [
   case "text": return try hex(model.text(text(given[0]), signature: signature).utf8)
   case "numbers": return joined(try model.numbers(text(given[0]), output: given[1], signature: signature))
   case "utf8": return joined(SequenceModel.array(try model.utf8(text(given[0]), signature)) as [Int32])
+  case "words": return hex(try Words(card: Data(unhex(given[0]))).of(text(given[1])).joined(separator: " ").utf8)
   default: return try run(signature, outputs, given)
   }
 }

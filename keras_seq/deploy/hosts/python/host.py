@@ -101,7 +101,7 @@ class Model:
             return json.loads(archive.read("card.json"))
 
 
-def words(text, pattern, whole, clitics, quotes):
+def words(text, pattern, whole, clitics, quotes, **_):
     """The words and marks of a text, cut as a card's `words` says."""
     whole, found, marks = set(whole), [], itertools.cycle(["``", "''"])
     for chunk in text.split():

@@ -98,11 +98,11 @@ const card = (files) => (files["card.json"] ? JSON.parse(decode(files["card.json
 const decode = (bytes) => new TextDecoder().decode(Uint8Array.from(bytes));
 
 /** The words and marks of a text, cut as a card's `words` says. */
-export function words(text, { pattern, whole, clitics, quotes }) {
+export function words(text, { unicode_pattern, whole, clitics, quotes }) {
   const known = new Set(whole),
-    token = unicode(pattern),
+    token = new RegExp(unicode_pattern, "gu"),
     found = [];
-  for (const chunk of text.split(/(?:[^\S\ufeff]|[\x1c-\x1f\x85])+/u).filter(Boolean)) {
+  for (const chunk of text.split(/[\p{Z}\t-\r\x1c-\x1f\x85]+/u).filter(Boolean)) {
     const first = found.length;
     for (const word of known.has(chunk) ? [chunk] : chunk.match(token)) {
       const end = !known.has(word) && clitics.find((end) => word.toLowerCase().endsWith(end) && word.length > end.length);
@@ -113,22 +113,6 @@ export function words(text, { pattern, whole, clitics, quotes }) {
   }
   let marks = 0;
   return found.map((word) => (quotes && word === '"' ? ["``", "''"][marks++ % 2] : word.replaceAll("\u2581", "_")));
-}
-
-/** A regular expression whose \w and \d are of Unicode, which those of JavaScript are not. */
-function unicode(pattern) {
-  const letters = "\\p{L}\\p{N}_";
-  const parts = {
-    "[^\\W\\d_]": "[\\p{L}\\p{Nl}\\p{No}]",
-    "[\\w": `[${letters}`,
-    "\\w": `[${letters}]`,
-    "\\d": "\\p{Nd}",
-    "\\S": "[^]", // there is no white space
-  };
-  return new RegExp(
-    pattern.replace(/\[\^\\W\\d_\]|\[\\w|\\[wdS]/g, (part) => parts[part]),
-    "gu",
-  );
 }
 
 /** A number, an array or an earlier output as a typed array of the right size. */
