@@ -8,6 +8,7 @@ import json
 import random
 import re
 import tarfile
+import warnings
 
 import numpy as np
 import pytest
@@ -168,6 +169,10 @@ def test_entities_count_whole_or_not_at_all():
     assert totals["precision"] == pytest.approx(200 / 3) == totals["recall"] == totals["F1"]
     assert by_type["b"] == {"precision": 100.0, "recall": 100.0, "F1": 100.0, "entities": 1}
     assert scoring.entity_scores(rights, rights)[0]["F1"] == 100
+    nothing = {"precision": 0, "recall": 0, "F1": 0}
+    with warnings.catch_warnings(action="error"):
+        assert scoring.entity_scores([["O", "O"]], [["O", "O"]]) == (nothing, {})
+        assert scoring.entity_scores([["O", "O"]], [["B-a", "O"]])[0] == nothing
 
 
 def test_the_picture_has_the_tags_that_are_confused_most():
