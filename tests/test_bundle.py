@@ -13,7 +13,7 @@ import pytest
 from keras_seq import deploy
 from keras_seq.data import cutting
 from keras_seq.deploy import builtin_ops, golden, limits, litert, parity
-from keras_seq.deploy.handover import CHECK, HOSTS, MEANING, ids, run
+from keras_seq.deploy.handover import CHECK, HOSTS, MEANING, ids, run, signature
 from keras_seq.deploy.shrink import shrink
 from keras_seq.deploy.signatures import tracked
 from keras_seq.models import TransformerSeq2Seq
@@ -179,6 +179,7 @@ def test_a_bundle_has_all_that_is_needed(bundle):
         assert (bundle / "hosts" / path).read_text(encoding="utf-8").startswith("// Runs a .tflite of keras_seq")
     report = (bundle / "report.md").read_text(encoding="utf-8")
     assert all(f"| {form}, greedy |" in report for form in FORMATS)
+    assert 'SequenceModel(assets, "model_int8.tflite")' in page
 
 
 def test_every_signature_is_explained_and_every_text_of_the_card_is_there(bundle):
@@ -189,6 +190,10 @@ def test_every_signature_is_explained_and_every_text_of_the_card_is_there(bundle
     assert all(f"- `{key}`: {text}" in page for key, text in texts.items() if key not in ("format", "made_by"))
     assert "- `begin`: with the mean" in ids({"begin": "with the mean", "format": "f32"})
     assert ids({"before": "\n", "text": ""}) == '- `before`: "\\n"\n- `text`: ""'
+    assert ids({"tags": ["né"]}).endswith('["né"]')
+    tensors = {"i": {"shape": [], "dtype": "int32"}}, {"y": {"shape": [None, 3], "dtype": "int32"}}
+    page = signature("step", dict(zip(("inputs", "outputs"), tensors)))
+    assert "| in | `i` | a number | int32 |\n| out | `y` | any x 3 | int32 |" in page
     assert "`Words(card).of(text)`" in ids({"words": cutting(set(), [])})
     assert {"prefill", "sample", "text_sample"} < set(MEANING)
 

@@ -45,6 +45,28 @@ def test_an_encoder_reads_no_padding(name):
     close(encoder(keras.layers.Masking()(x), return_state=True)[0], padded_y)  # the mask that Keras hands on
 
 
+@pytest.mark.parametrize("name", ENCODERS)
+def test_a_text_of_one_token_may_be_padding(name):
+    encoder, x = layers.RecurrentEncoder(U, **ENCODERS[name]), normal(B, 1, D)
+    checks.shake_built(encoder, x)
+    _, state = encoder(x[1:], return_state=True)
+    _, padded = encoder(x, return_state=True, x_mask=np.array([[False], [True]]))
+    close([part[1:] for part in keras.tree.flatten(padded)], state)
+    assert not any(np.any(array(part[:1])) for part in keras.tree.flatten(padded))
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_a_step_over_padding_leaves_the_state(steps):
+    encoder, x = layers.RecurrentEncoder(U, **ENCODERS["lstm_one_way"]), normal(B, steps, D)
+    checks.shake_built(encoder, x)
+    state = [{name: normal(B, U) for name in old} for old in encoder.start(B)]
+    _, alone = encoder.step(x[1:], [{name: part[1:] for name, part in old.items()} for old in state])
+    _, padded = encoder.step(x, state, np.array([[False] * steps, [True] * steps]))
+    for part, expected, old in zip(*map(keras.tree.flatten, (padded, alone, state))):
+        close(part[1:], expected)
+        np.testing.assert_array_equal(array(part[:1]), old[:1])
+
+
 def test_a_residual_layer_adds_its_input():
     encoder, x = layers.RecurrentEncoder(U, 2, "gru", residual=True), normal(B, T, D)
     checks.shake_built(encoder, x)

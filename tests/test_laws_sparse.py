@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from keras import ops
 
 from keras_seq import layers
-from keras_seq.layers import masks
+from keras_seq.layers import masks, sparse
 from tests import checks
 from tests.checks import arange, array, close, normal
 
@@ -169,6 +169,8 @@ def test_random_blocks_are_whole_and_fixed_by_the_seed():
     blocks = picture.reshape(8, BLOCK, 8, BLOCK)
     assert (blocks == blocks[:, :1, :, :1]).all()
     assert set(blocks[:, 0, :, 0].sum(-1).tolist()) <= {1, 2}
+    past = array(sparse.random(8, BLOCK, True, count=9))
+    assert all(set(row) == set(range(i + 1)) for i, row in enumerate(past[:3].tolist()))
 
 
 def test_a_longer_sequence_changes_no_causal_pattern():
@@ -319,6 +321,9 @@ def test_a_context_is_refused():
         (lambda: layers.TransformerEncoder(1, N, 7, attention="near"), "block_sparse"),
         (lambda: layers.ProjectiveAttention(N), "slots"),
         (lambda: layers.ProjectiveAttention(N, slots=5), "max_length"),
+        (lambda: layers.ProjectiveAttention(N, slots=0, max_length=7), "slots"),
+        (lambda: layers.ProjectiveAttention(N, slots=5, max_length=0), "max_length"),
+        (lambda: layers.ProjectiveAttention(N, features=0), "features"),
         (lambda: layers.ProjectiveAttention(N, slots=5, max_length=7, position="alibi"), "position"),
     ],
 )
