@@ -1,5 +1,7 @@
 """What the benchmarks share: threads, rivals that take turns, medians and best runs, tables."""
 
+import contextlib
+import importlib
 import os
 import statistics
 import time
@@ -9,6 +11,13 @@ def threads(count):
     """Keeps tensorflow, torch, jax and what lies under them to so many threads; call it before any has run."""
     os.environ.update(TF_CPP_MIN_LOG_LEVEL="3", CUDA_VISIBLE_DEVICES="-1", OMP_NUM_THREADS=str(count))
     os.environ.update(TF_NUM_INTRAOP_THREADS=str(count), TF_NUM_INTEROP_THREADS="1")
+    torch_first()
+
+
+def torch_first():
+    """Loads the compiler of torch with CUDA, which crashes where tensorflow is loaded already."""
+    with contextlib.suppress(ImportError):
+        importlib.import_module("triton")
 
 
 class Ticks:

@@ -204,6 +204,8 @@ def measure(side, name, options, rows, length, steps, profile=0):
 
     With a `profile` also "busy", milliseconds of all kernels of a step, and "kernels", so many of them by their time.
     """
+    if side == "torch":
+        _race.torch_first()
     begin, found = time.perf_counter(), collections.Counter()
     trace = (lambda run: found.update(KERNELS[side](run))) if profile else None
     tick, model, loss, memory = TRAIN[side](name, options, rows, length, steps, trace)

@@ -1,5 +1,6 @@
 """Which backend the tests run on, and the settings of the tools they use."""
 
+import contextlib
 import importlib.metadata
 import os
 
@@ -37,6 +38,8 @@ def pytest_configure(config):
     settings.load_profile("few" if backend == "jax" else "keras_seq")  # jax compiles every op for every shape
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("MPLBACKEND", "Agg")
+    with contextlib.suppress(ImportError):
+        importlib.import_module("triton")  # of torch with CUDA: it crashes where tensorflow is loaded already
 
 
 def pytest_ignore_collect(collection_path, config):
