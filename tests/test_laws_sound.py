@@ -311,5 +311,5 @@ def test_fit_learns_a_token_that_is_said():
     net = models.CTCRecognizer(5, encoder(hide=0), dropout=0.0)
     net.compile(keras.optimizers.Adam(0.01), training.CTC())
     inputs = {"sound": sound(), "length": LENGTH}
-    losses = net.fit(inputs, np.array([[3, 4], [4, 0]]), epochs=6, verbose=0).history["loss"]
+    losses = net.fit(inputs, np.array([[3, 4], [4, 0]], "int32"), epochs=6, verbose=0).history["loss"]
     assert losses[-1] < losses[0]
