@@ -183,7 +183,8 @@ def run(found, file):
 WORDS = r"""
 `text` reads words and marks with a space between. Each host cuts plain text into these, by the card's `words`:
 `model.words(text)` in Python and JavaScript, on Android `Words(card).of(text)` with the text of `card.json`, on iOS
-`try Words(card: card).of(text)` with its data."""
+`try Words(card: card).of(text)` with its data. For another language, the function `words` of `hosts/python/host.py` has
+the rule."""
 
 FLOATS = ("floats", "readFloat", "Float")  # how Kotlin writes and reads such numbers, and their name in Swift
 KINDS = {"float32": FLOATS, "int32": ("ints", "readInt", "Int32")}
