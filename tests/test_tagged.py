@@ -209,6 +209,15 @@ def test_javascript_cuts_words_the_same(known, clitics):
     assert json.loads(done.stdout) == [WORDS_OF_HOST(text, **rule) for text in texts]
 
 
+@needs_node
+def test_javascript_refuses_a_card_without_its_pattern():
+    command, rule = [NODE, "--input-type=module", "-e", WORDS_OF_WEB], cutting(set(), [])
+    del rule["unicode_pattern"]
+    given = json.dumps({"texts": ["a b"], "rule": rule})
+    done = subprocess.run(command, input=given, cwd=HOSTS / "web", capture_output=True, text=True, timeout=60)
+    assert "got an older one: export again" in done.stderr
+
+
 @pytest.fixture(scope="module")
 def tokenizer():
     return Tokenizer(any_case(Tokenizer.train(["the cats sat, and the cat ran – so they say"] * 20, 60).model_proto))

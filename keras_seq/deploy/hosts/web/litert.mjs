@@ -99,6 +99,7 @@ const decode = (bytes) => new TextDecoder().decode(Uint8Array.from(bytes));
 
 /** The words and marks of a text, cut as a card's `words` says. */
 export function words(text, { unicode_pattern, whole, clitics, quotes }) {
+  if (!unicode_pattern) throw new Error("expected a card with unicode_pattern, got an older one: export again");
   const known = new Set(whole),
     token = new RegExp(unicode_pattern, "gu"),
     found = [];
