@@ -96,6 +96,7 @@ def test_a_comment_that_says_what_its_default_stands_for_is_left_alone():
         ("--rate", "--rate: expected a value, got none"),
         ("--batchtokens 3", "expected a known flag, got --batchtokens: did you mean --batch-tokens?"),
         ("--rat 3", "expected a known flag, got --rat: did you mean --rate?"),
+        ("--rate 3 4", "expected a flag, got '4' (a list is written a,b; what has spaces, in quotes)"),
     ],
 )
 def test_a_wrong_flag_is_one_line_that_says_what_to_do(argv, message):

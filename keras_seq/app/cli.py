@@ -133,6 +133,8 @@ class Parser(argparse.ArgumentParser):
         args, unknown = self.parse_known_args(dashed(argv))
         if unknown:
             parser = self.chosen(args)
+            if not unknown[0].startswith("-"):
+                parser.error(f"expected a flag, got {unknown[0]!r} (a list is written a,b; what has spaces, in quotes)")
             near = difflib.get_close_matches(unknown[0].partition("=")[0], parser._option_string_actions, 1)
             parser.error(f"expected a known flag, got {unknown[0]}" + (f": did you mean {near[0]}?" if near else ""))
         return args
