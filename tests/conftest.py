@@ -1,11 +1,12 @@
 """Which backend the tests run on, and the settings of the tools they use."""
 
-import contextlib
 import importlib.metadata
 import os
 
 import pytest
 from hypothesis import settings
+
+from benchmarks._race import torch_first
 
 BACKENDS = ("tensorflow", "jax", "torch")
 
@@ -38,8 +39,7 @@ def pytest_configure(config):
     settings.load_profile("few" if backend == "jax" else "keras_seq")  # jax compiles every op for every shape
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("MPLBACKEND", "Agg")
-    with contextlib.suppress(ImportError):
-        importlib.import_module("triton")  # of torch with CUDA: it crashes where tensorflow is loaded already
+    torch_first()
 
 
 def pytest_ignore_collect(collection_path, config):

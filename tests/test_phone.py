@@ -12,14 +12,13 @@ import subprocess
 import numpy as np
 import pytest
 
-from apps.data import load_brown
-from keras_seq.data import cutting, written
+from keras_seq.data import cutting
 from keras_seq.deploy import golden
 from keras_seq.deploy.handover import HOSTS
 from tests.checks import ROOT, host
 from tests.test_demo import classifier, translator
 from tests.test_deploy import TEXTS
-from tests.test_tagged import ODD, rules
+from tests.test_tagged import WORDS_OF_HOST, plain_texts, rules
 
 STUBS = ROOT / "tests" / "phone"
 TOOLS = {"kotlin": ("kotlinc", "java"), "swift": ("swiftc",)}
@@ -176,11 +175,10 @@ def test_a_text_goes_in_and_numbers_come_out(command, tmp_path):
 
 @pytest.mark.parametrize(("known", "clitics"), rules())
 def test_a_text_is_cut_into_words_as_in_training(command, known, clitics):
-    cards = {"labels": [1, -2.5, None], "words": cutting(known, clitics)}
-    texts = [*ODD, *(written(words) for words, _ in load_brown()["test"][::40])]
+    card = {"labels": [1, -2.5, None], "words": cutting(known, clitics)}
     with Phone(command, None) as phone:
-        for text in texts:
-            assert phone.words(text, cards) == " ".join(host().words(text, **cards["words"]))
+        for text in plain_texts():
+            assert phone.words(text, card) == " ".join(WORDS_OF_HOST(text, **card["words"]))
 
 
 class Prompts:

@@ -173,6 +173,11 @@ ODD = [
 ]  # fmt: skip
 
 
+def plain_texts():
+    """Odd texts, and sentences as people write them."""
+    return [*ODD, *(written(words) for words, _ in load_brown()["test"][::40])]
+
+
 def rules():
     """Words that are known, and clitics."""
     known = {"Mr.", "Jan.", "``", "''", "Day's", "3-4.", "can't", "o'clock", "...", "etc."}
@@ -200,8 +205,7 @@ console.log(JSON.stringify(texts.map((text) => words(text, rule))));
 @needs_node
 @pytest.mark.parametrize(("known", "clitics"), rules())
 def test_javascript_cuts_words_the_same(known, clitics):
-    texts = [*ODD, *(written(words) for words, _ in load_brown()["test"][::40])]
-    rule = cutting(known, clitics)
+    texts, rule = plain_texts(), cutting(known, clitics)
     command = [NODE, "--input-type=module", "-e", WORDS_OF_WEB]
     given = json.dumps({"texts": texts, "rule": rule})
     done = subprocess.run(command, input=given, cwd=HOSTS / "web", capture_output=True, text=True, timeout=60)
